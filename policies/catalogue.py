@@ -1,0 +1,386 @@
+"""The catalogue's records, each described once.
+
+A field of a record says what it is called in the standards, from which level on it is shown, whether it is
+published, and which mask it carries. The GraphQL types are made from these classes, source files map to
+their field names, and the obligations read their marks and dates; nothing else describes a record.
+A value that a source does not give is ``None``. Amounts are in yuan, dates without a time are local to
+the province (UTC+8).
+"""
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
+
+from policies.vocabulary import (
+    AmountBand,
+    ArrearsKind,
+    BasisKind,
+    ContributionScheme,
+    EvaluationKind,
+    Level,
+    Mark,
+    Mask,
+    Performance,
+    Severity,
+    SubjectKind,
+)
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """How a field of a record may be shown.
+
+    `at` is the lowest of MATCH, HIT, SUMMARY, FULL at which the field is shown; `published` says whether
+    PUBLIC shows it; `mask` names the mask that the bundle may put on it.
+    """
+
+    chinese: str
+    english: str
+    at: Level
+    published: bool = False
+    mask: Mask | None = None
+
+
+def _match(chinese: str, english: str) -> Shown:
+    return Shown(chinese, english, Level.MATCH)
+
+
+def _always(chinese: str, english: str) -> Shown:
+    return Shown(chinese, english, Level.MATCH, published=True)
+
+
+def _hit(chinese: str, english: str, mask: Mask | None = None) -> Shown:
+    return Shown(chinese, english, Level.HIT, published=True, mask=mask)
+
+
+def _summary(chinese: str, english: str, *, published: bool = True, mask: Mask | None = None) -> Shown:
+    return Shown(chinese, english, Level.SUMMARY, published=published, mask=mask)
+
+
+def _full(chinese: str, english: str, *, published: bool = False, mask: Mask | None = None) -> Shown:
+    return Shown(chinese, english, Level.FULL, published=published, mask=mask)
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What every credit record carries, whatever its category."""
+
+    record_id: Annotated[str, _always("记录标识", "Identifier of the record at its source")]
+    provider: Annotated[str | None, _always("信息提供单位", "Unit that provided the record")] = None
+    marks: Annotated[tuple[Mark, ...], _always("标注", "Contested state: objection, appeal, suit")] = ()
+    public_from: Annotated[date | None, _full("公示起始日期", "First day of publication")] = None
+    public_until: Annotated[
+        date | None, _summary("公示截止日期", "Last day of publication, as the source states it")
+    ] = None
+    repaired_on: Annotated[date | None, _full("信用修复日期", "Day of credit repair")] = None
+    withdrawn_on: Annotated[date | None, _full("撤销日期", "Day on which the record was withdrawn")] = None
+
+
+class AdverseRecord(Record, frozen=True, kw_only=True):
+    """A record of dishonest conduct, with the document it rests on."""
+
+    decided_on: Annotated[date | None, _summary("决定日期", "Day of the document that finds the conduct")] = None
+    conduct_ended_on: Annotated[date | None, _full("行为终止日期", "Day on which the conduct ended")] = None
+    severity: Annotated[Severity | None, _summary("失信程度", "Degree of the conduct")] = None
+    basis_kind: Annotated[BasisKind | None, _summary("认定依据类别", "Which document finds the conduct")] = None
+
+
+class ListRecord(Record, frozen=True, kw_only=True):
+    """An entry of a list: shown while listed, gone when removed."""
+
+    list_name: Annotated[str | None, _hit("名单名称", "Name of the list")] = None
+    listed_on: Annotated[date | None, _hit("列入日期", "Day of entry")] = None
+    removed_on: Annotated[date | None, _full("移出日期", "Day of removal")] = None
+    reason: Annotated[str | None, _summary("列入事由", "Why the subject was entered")] = None
+    document_number: Annotated[str | None, _summary("决定文书号", "Number of the decision")] = None
+    authority: Annotated[str | None, _hit("列入机关", "Authority that decided the entry")] = None
+
+
+class Registration(Record, frozen=True, kw_only=True):
+    """Registration of an organisation or individual business, as filed."""
+
+    name: Annotated[str | None, _hit("名称", "Registered name")] = None
+    credit_code: Annotated[str | None, _hit("统一社会信用代码", "Unified social credit code, GB 32100")] = None
+    registration_number: Annotated[str | None, _summary("注册号", "Former registration number, 15 digits")] = None
+    legal_form: Annotated[str | None, _hit("类型", "Legal form, as filed")] = None
+    status: Annotated[str | None, _hit("登记状态", "Registration status, as filed")] = None
+    legal_representative: Annotated[
+        str | None,
+        _summary("法定代表人", "Legal representative, head or operator", mask=Mask.PERSON_NAME),
+    ] = None
+    registered_on: Annotated[date | None, _summary("成立日期", "Day of registration")] = None
+    capital: Annotated[str | None, _summary("注册资本", "Registered capital, text as filed")] = None
+    capital_amount: Annotated[
+        Decimal | None, _summary("注册资本数额", "Registered capital in units of its currency, parsed")
+    ] = None
+    capital_currency: Annotated[
+        str | None, _summary("注册资本币种", "Currency of the capital, ISO 4217, parsed")
+    ] = None
+    business_scope: Annotated[str | None, _summary("经营范围", "Business scope, text as filed")] = None
+    address: Annotated[str | None, _summary("住所", "Registered address", mask=Mask.ADDRESS)] = None
+    province: Annotated[str | None, _hit("省", "Province of registration")] = None
+    city: Annotated[str | None, _hit("市", "City of registration")] = None
+    registrar: Annotated[str | None, _summary("登记机关", "Registering authority")] = None
+
+
+class IdentityMatch(Record, frozen=True, kw_only=True):
+    """Whether name and resident number belong together, as public security answers it."""
+
+    matched: Annotated[bool | None, _match("是否一致", "Name and number agree")] = None
+    checked_on: Annotated[date | None, _match("核验日期", "Day of the check")] = None
+
+
+class Licence(Record, frozen=True, kw_only=True):
+    """An administrative licence."""
+
+    licence_number: Annotated[str | None, _summary("许可证编号", "Number of the licence")] = None
+    document_number: Annotated[str | None, _summary("许可决定文书号", "Number of the decision")] = None
+    kind: Annotated[str | None, _hit("许可类别", "Kind of licence")] = None
+    content: Annotated[str | None, _full("许可内容", "What is licensed", published=True)] = None
+    decided_on: Annotated[date | None, _summary("许可决定日期", "Day of the decision")] = None
+    valid_from: Annotated[date | None, _hit("有效期自", "First day of validity")] = None
+    valid_until: Annotated[date | None, _hit("有效期至", "Last day of validity; null: without end")] = None
+    authority: Annotated[str | None, _hit("许可机关", "Licensing authority")] = None
+    status: Annotated[str | None, _hit("状态", "Status, as filed")] = None
+
+
+class Penalty(AdverseRecord, frozen=True, kw_only=True):
+    """An administrative penalty."""
+
+    document_number: Annotated[str | None, _hit("行政处罚决定书文号", "Number of the decision")] = None
+    kind: Annotated[str | None, _summary("处罚类别", "Kind of penalty")] = None
+    authority: Annotated[str | None, _hit("处罚机关", "Authority that decided")] = None
+    facts: Annotated[str | None, _full("违法事实", "Facts found")] = None
+    legal_basis: Annotated[str | None, _full("处罚依据", "Legal basis of the penalty", published=True)] = None
+    content: Annotated[str | None, _full("处罚内容", "Penalty imposed", published=True)] = None
+    fine: Annotated[Decimal | None, _full("罚款金额", "Fine in yuan", published=True)] = None
+    confiscated: Annotated[Decimal | None, _full("没收金额", "Confiscated in yuan", published=True)] = None
+
+
+class Arrears(AdverseRecord, frozen=True, kw_only=True):
+    """A refused payment of tax, insurance, housing fund, fee or government fund."""
+
+    kind: Annotated[ArrearsKind | None, _hit("欠缴类别", "What is owed")] = None
+    period: Annotated[str | None, _summary("所属期", "Period owed for, YYYY-MM or YYYY")] = None
+    amount: Annotated[
+        Decimal | None, _full("欠缴金额", "Amount owed in yuan", mask=Mask.AMOUNT)
+    ] = None
+    amount_band: Annotated[AmountBand | None, _summary("欠缴金额区间", "Band of the amount owed")] = None
+    authority: Annotated[str | None, _hit("征收机关", "Collecting authority")] = None
+
+
+class AbnormalOperation(ListRecord, frozen=True, kw_only=True):
+    """An entry in the list of abnormal operations."""
+
+    removal_reason: Annotated[str | None, _full("移出事由", "Why the entry was removed")] = None
+
+
+class SeriousDishonesty(ListRecord, frozen=True, kw_only=True):
+    """An entry in a list of seriously dishonest subjects."""
+
+    situation: Annotated[str | None, _summary("严重失信情形", "Which statutory situation")] = None
+    field: Annotated[str | None, _summary("领域", "Field of the list")] = None
+    remedy: Annotated[str | None, _full("救济途径", "How to leave the list", published=True)] = None
+
+
+class Incentive(ListRecord, frozen=True, kw_only=True):
+    """An entry in a list of trustworthy subjects."""
+
+    valid_until: Annotated[date | None, _summary("有效期至", "Last day of the listing")] = None
+
+
+class EnforcementDefault(ListRecord, frozen=True, kw_only=True):
+    """A dishonest person subject to enforcement 失信被执行人."""
+
+    case_number: Annotated[str | None, _summary("案号", "Number of the enforcement case")] = None
+    court: Annotated[str | None, _hit("执行法院", "Enforcing court")] = None
+    basis_document: Annotated[str | None, _full("执行依据文号", "Document enforced", published=True)] = None
+    obligation: Annotated[
+        str | None, _full("生效法律文书确定的义务", "Obligation of the effective document", published=True)
+    ] = None
+    performance: Annotated[str | None, _summary("履行情况", "How far it was performed")] = None
+    conduct: Annotated[str | None, _full("失信行为具体情形", "Conduct found", published=True)] = None
+
+
+class Commitment(Record, frozen=True, kw_only=True):
+    """A credit commitment and its performance."""
+
+    commitment_number: Annotated[str | None, _summary("承诺编号", "Number of the commitment")] = None
+    kind: Annotated[str | None, _hit("承诺类型", "Kind of commitment")] = None
+    matter_code: Annotated[str | None, _summary("事项编码", "Matter in which it was given")] = None
+    content: Annotated[str | None, _full("承诺内容", "What was promised", published=True)] = None
+    committed_on: Annotated[date | None, _hit("承诺日期", "Day of the commitment")] = None
+    due_on: Annotated[date | None, _summary("履行期限", "Day by which it is due")] = None
+    performance: Annotated[Performance | None, _hit("履行状态", "Performed, pending or broken")] = None
+    authority: Annotated[str | None, _hit("受理单位", "Unit to which it was given")] = None
+
+
+class Evaluation(Record, frozen=True, kw_only=True):
+    """A credit evaluation of an organisation; grades of different schemes are never converted."""
+
+    kind: Annotated[EvaluationKind | None, _hit("评价类别", "Comprehensive or industry")] = None
+    evaluator: Annotated[str | None, _hit("评价机构", "Unit that evaluated")] = None
+    scheme: Annotated[str | None, _summary("评价标准", "Scheme of the grades")] = None
+    grade: Annotated[str | None, _summary("评价等级", "Grade in that scheme")] = None
+    field: Annotated[str | None, _summary("评价领域", "Field of the evaluation")] = None
+    evaluated_on: Annotated[date | None, _summary("评价日期", "Day of the evaluation")] = None
+    valid_until: Annotated[date | None, _summary("有效期至", "Last day of the cycle")] = None
+
+
+class Honour(Record, frozen=True, kw_only=True):
+    """A commendation or honour."""
+
+    title: Annotated[str | None, _hit("荣誉名称", "Title of the honour")] = None
+    rank: Annotated[str | None, _summary("荣誉级别", "Rank: national, provincial, city, county")] = None
+    awarded_on: Annotated[date | None, _hit("授予日期", "Day of the award")] = None
+    authority: Annotated[str | None, _hit("授予机关", "Authority that awarded it")] = None
+    document_number: Annotated[str | None, _summary("文书号", "Number of the decision")] = None
+
+
+class TaxPayment(Record, frozen=True, kw_only=True):
+    """Tax paid in a period."""
+
+    period: Annotated[str | None, _summary("所属期", "Period, YYYY-MM", published=False)] = None
+    tax_kind: Annotated[str | None, _summary("税种", "Kind of tax", published=False)] = None
+    amount_band: Annotated[
+        AmountBand | None, _summary("纳税额区间", "Band of the tax paid", published=False)
+    ] = None
+    amount: Annotated[Decimal | None, _full("纳税额", "Tax paid in yuan", mask=Mask.AMOUNT)] = None
+    paid_on: Annotated[date | None, _full("入库日期", "Day of payment")] = None
+
+
+class ContributionPayment(Record, frozen=True, kw_only=True):
+    """Social insurance or housing fund contributions of a period."""
+
+    scheme: Annotated[
+        ContributionScheme | None, _summary("缴存类别", "Social insurance or housing fund", published=False)
+    ] = None
+    period: Annotated[str | None, _summary("所属期", "Period, YYYY-MM", published=False)] = None
+    headcount: Annotated[int | None, _summary("参保人数", "Number of persons paid for", published=False)] = None
+    amount_band: Annotated[
+        AmountBand | None, _summary("缴存额区间", "Band of the amount paid", published=False)
+    ] = None
+    amount: Annotated[Decimal | None, _full("缴存额", "Amount paid in yuan", mask=Mask.AMOUNT)] = None
+    status: Annotated[str | None, _summary("缴存状态", "Status, as filed", published=False)] = None
+
+
+class MarketCredit(Record, frozen=True, kw_only=True):
+    """What one market provider says of an organisation; providers are never merged into one figure."""
+
+    kind: Annotated[str | None, _summary("信息类别", "Kind of information", published=False)] = None
+    rating: Annotated[str | None, _summary("评级", "The provider's own rating", published=False)] = None
+    rated_on: Annotated[date | None, _summary("日期", "Day of the statement", published=False)] = None
+    method: Annotated[str | None, _summary("方法说明", "Where the method is published", published=False)] = None
+    statement: Annotated[str | None, _full("内容", "The provider's statement")] = None
+
+
+class PersonMarketCredit(Record, frozen=True, kw_only=True):
+    """What one market provider says of a natural person: facts; no score, rating or grade exists here."""
+
+    kind: Annotated[str | None, _summary("信息类别", "Kind of information", published=False)] = None
+    stated_on: Annotated[date | None, _summary("日期", "Day of the statement", published=False)] = None
+    statement: Annotated[str | None, _full("内容", "The provider's statement")] = None
+
+
+class AssociationRecord(Record, frozen=True, kw_only=True):
+    """A self-discipline record of an industry association: not a government fact."""
+
+    association: Annotated[str | None, _summary("协会", "Association", published=False)] = None
+    kind: Annotated[str | None, _summary("类别", "Commendation or discipline", published=False)] = None
+    title: Annotated[str | None, _summary("标题", "Title", published=False)] = None
+    decided_on: Annotated[date | None, _summary("决定日期", "Day of the decision", published=False)] = None
+    content: Annotated[str | None, _full("内容", "Content")] = None
+
+
+class FieldOf(msgspec.Struct, frozen=True):
+    """One field of a record class: its name, Python type and how it may be shown."""
+
+    name: str
+    type: Any
+    shown: Shown
+
+
+def fields_of(record: type[Record]) -> tuple[FieldOf, ...]:
+    """The fields of a record class in order; their positions are the bits of every field mask."""
+    return tuple(_fields(record))
+
+
+def _fields(record: type[Record]) -> Iterator[FieldOf]:
+    hints = get_type_hints(record, include_extras=True)
+    for name in record.__struct_fields__:
+        python_type, shown = get_args(hints[name])
+        yield FieldOf(name, python_type, shown)
+
+
+class Section(msgspec.Struct, frozen=True):
+    """A category as the schema shows it: field name on a subject, type name, record class, subject kinds."""
+
+    category: str
+    name: str
+    type_name: str
+    record: type[Record]
+    kinds: tuple[SubjectKind, ...]
+
+
+_OPERATING = (SubjectKind.ORG, SubjectKind.IND)
+_ALL_BUT_GOV = (SubjectKind.ORG, SubjectKind.IND, SubjectKind.NP)
+
+SECTIONS: tuple[Section, ...] = (
+    Section("REG_ORG", "registration", "Registration", Registration, (*_OPERATING, SubjectKind.GOV)),
+    Section("REG_NP", "identity_match", "IdentityMatch", IdentityMatch, (SubjectKind.NP,)),
+    Section("LICENCE", "licences", "Licence", Licence, _ALL_BUT_GOV),
+    Section("PENALTY", "penalties", "Penalty", Penalty, _ALL_BUT_GOV),
+    Section("ARREARS", "arrears", "Arrears", Arrears, _ALL_BUT_GOV),
+    Section("ABNORMAL", "abnormal_operations", "AbnormalOperation", AbnormalOperation, _OPERATING),
+    Section("SERIOUS_LIST", "serious_dishonesty", "SeriousDishonesty", SeriousDishonesty, _ALL_BUT_GOV),
+    Section("TRUST_LIST", "incentives", "Incentive", Incentive, _ALL_BUT_GOV),
+    Section("ENFORCE_DEFAULT", "enforcement", "EnforcementDefault", EnforcementDefault, _ALL_BUT_GOV),
+    Section("COMMITMENT", "commitments", "Commitment", Commitment, _ALL_BUT_GOV),
+    Section("EVALUATION", "evaluations", "Evaluation", Evaluation, _OPERATING),
+    Section("HONOUR", "honours", "Honour", Honour, _ALL_BUT_GOV),
+    Section("TAX_PAYMENT", "tax_payments", "TaxPayment", TaxPayment, _ALL_BUT_GOV),
+    Section("SI_HF_PAYMENT", "contribution_payments", "ContributionPayment", ContributionPayment, _ALL_BUT_GOV),
+    Section("MARKET", "market_credit", "MarketCredit", MarketCredit, _OPERATING),
+    Section("MARKET", "market_credit", "PersonMarketCredit", PersonMarketCredit, (SubjectKind.NP,)),
+    Section("ASSOC", "association_records", "AssociationRecord", AssociationRecord, _OPERATING),
+)
+
+SECTION_OF: dict[tuple[str, SubjectKind], Section] = {
+    (section.category, kind): section for section in SECTIONS for kind in section.kinds
+}
+
+_CHAIN = (Level.MATCH, Level.HIT, Level.SUMMARY, Level.FULL)
+
+
+def fields_at(record: type[Record], level: Level) -> int:
+    """The field mask of a level: bit i is set when the i-th field of the record is shown at it.
+
+    Levels that are another shape of answer show no field.
+    """
+    if level is Level.PUBLIC:
+        return _mask(field.shown.published for field in fields_of(record))
+    if level not in _CHAIN:
+        return 0
+    reach = _CHAIN.index(level)
+    return _mask(_CHAIN.index(field.shown.at) <= reach for field in fields_of(record))
+
+
+def _mask(flags: Iterator[bool]) -> int:
+    return sum(1 << position for position, flag in enumerate(flags) if flag)
+
+
+_BANDS = (
+    (Decimal(10_000), AmountBand.UNDER_10K),
+    (Decimal(100_000), AmountBand.FROM_10K_TO_100K),
+    (Decimal(1_000_000), AmountBand.FROM_100K_TO_1M),
+    (Decimal(10_000_000), AmountBand.FROM_1M_TO_10M),
+)
+
+
+def band_of(amount: Decimal) -> AmountBand:
+    """The band of an amount in yuan; a negative amount (a refund) counts as its size."""
+    size = abs(amount)
+    if not size:
+        return AmountBand.ZERO
+    return next((band for upper, band in _BANDS if size < upper), AmountBand.OVER_10M)
