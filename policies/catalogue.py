@@ -80,10 +80,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class AdverseRecord(Record, frozen=True, kw_only=True):
     """A record of dishonest conduct, with the document it rests on."""
 
-    decided_on: Annotated[date | None, _summary("决定日期", "Day of the document that finds the conduct")] = None
+    decided_on: Annotated[date | None, _summary("决定日期", "Day of the document that finds the conduct")] = (
+        None
+    )
     conduct_ended_on: Annotated[date | None, _full("行为终止日期", "Day on which the conduct ended")] = None
     severity: Annotated[Severity | None, _summary("失信程度", "Degree of the conduct")] = None
-    basis_kind: Annotated[BasisKind | None, _summary("认定依据类别", "Which document finds the conduct")] = None
+    basis_kind: Annotated[BasisKind | None, _summary("认定依据类别", "Which document finds the conduct")] = (
+        None
+    )
 
 
 class ListRecord(Record, frozen=True, kw_only=True):
@@ -101,8 +105,12 @@ class Registration(Record, frozen=True, kw_only=True):
     """Registration of an organisation or individual business, as filed."""
 
     name: Annotated[str | None, _hit("名称", "Registered name")] = None
-    credit_code: Annotated[str | None, _hit("统一社会信用代码", "Unified social credit code, GB 32100")] = None
-    registration_number: Annotated[str | None, _summary("注册号", "Former registration number, 15 digits")] = None
+    credit_code: Annotated[str | None, _hit("统一社会信用代码", "Unified social credit code, GB 32100")] = (
+        None
+    )
+    registration_number: Annotated[
+        str | None, _summary("注册号", "Former registration number, 15 digits")
+    ] = None
     legal_form: Annotated[str | None, _hit("类型", "Legal form, as filed")] = None
     status: Annotated[str | None, _hit("登记状态", "Registration status, as filed")] = None
     legal_representative: Annotated[
@@ -163,9 +171,7 @@ class Arrears(AdverseRecord, frozen=True, kw_only=True):
 
     kind: Annotated[ArrearsKind | None, _hit("欠缴类别", "What is owed")] = None
     period: Annotated[str | None, _summary("所属期", "Period owed for, YYYY-MM or YYYY")] = None
-    amount: Annotated[
-        Decimal | None, _full("欠缴金额", "Amount owed in yuan", mask=Mask.AMOUNT)
-    ] = None
+    amount: Annotated[Decimal | None, _full("欠缴金额", "Amount owed in yuan", mask=Mask.AMOUNT)] = None
     amount_band: Annotated[AmountBand | None, _summary("欠缴金额区间", "Band of the amount owed")] = None
     authority: Annotated[str | None, _hit("征收机关", "Collecting authority")] = None
 
@@ -257,7 +263,9 @@ class ContributionPayment(Record, frozen=True, kw_only=True):
         ContributionScheme | None, _summary("缴存类别", "Social insurance or housing fund", published=False)
     ] = None
     period: Annotated[str | None, _summary("所属期", "Period, YYYY-MM", published=False)] = None
-    headcount: Annotated[int | None, _summary("参保人数", "Number of persons paid for", published=False)] = None
+    headcount: Annotated[int | None, _summary("参保人数", "Number of persons paid for", published=False)] = (
+        None
+    )
     amount_band: Annotated[
         AmountBand | None, _summary("缴存额区间", "Band of the amount paid", published=False)
     ] = None
@@ -271,7 +279,9 @@ class MarketCredit(Record, frozen=True, kw_only=True):
     kind: Annotated[str | None, _summary("信息类别", "Kind of information", published=False)] = None
     rating: Annotated[str | None, _summary("评级", "The provider's own rating", published=False)] = None
     rated_on: Annotated[date | None, _summary("日期", "Day of the statement", published=False)] = None
-    method: Annotated[str | None, _summary("方法说明", "Where the method is published", published=False)] = None
+    method: Annotated[str | None, _summary("方法说明", "Where the method is published", published=False)] = (
+        None
+    )
     statement: Annotated[str | None, _full("内容", "The provider's statement")] = None
 
 
@@ -340,7 +350,9 @@ SECTIONS: tuple[Section, ...] = (
     Section("EVALUATION", "evaluations", "Evaluation", Evaluation, _OPERATING),
     Section("HONOUR", "honours", "Honour", Honour, _ALL_BUT_GOV),
     Section("TAX_PAYMENT", "tax_payments", "TaxPayment", TaxPayment, _ALL_BUT_GOV),
-    Section("SI_HF_PAYMENT", "contribution_payments", "ContributionPayment", ContributionPayment, _ALL_BUT_GOV),
+    Section(
+        "SI_HF_PAYMENT", "contribution_payments", "ContributionPayment", ContributionPayment, _ALL_BUT_GOV
+    ),
     Section("MARKET", "market_credit", "MarketCredit", MarketCredit, _OPERATING),
     Section("MARKET", "market_credit", "PersonMarketCredit", PersonMarketCredit, (SubjectKind.NP,)),
     Section("ASSOC", "association_records", "AssociationRecord", AssociationRecord, _OPERATING),
