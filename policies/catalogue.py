@@ -33,7 +33,8 @@ class Shown(msgspec.Struct, frozen=True):
     """How a field of a record may be shown.
 
     `at` is the lowest of MATCH, HIT, SUMMARY, FULL at which the field is shown; `published` says whether
-    PUBLIC shows it; `mask` names the mask that the bundle may put on it.
+    PUBLIC shows it; `mask` names the mask that the bundle may put on it; `identifies` marks what names the
+    subject or a person in the record.
     """
 
     chinese: str
@@ -41,6 +42,7 @@ class Shown(msgspec.Struct, frozen=True):
     at: Level
     published: bool = False
     mask: Mask | None = None
+    identifies: bool = False
 
 
 def _match(chinese: str, english: str) -> Shown:
@@ -51,12 +53,14 @@ def _always(chinese: str, english: str) -> Shown:
     return Shown(chinese, english, Level.MATCH, published=True)
 
 
-def _hit(chinese: str, english: str, mask: Mask | None = None) -> Shown:
-    return Shown(chinese, english, Level.HIT, published=True, mask=mask)
+def _hit(chinese: str, english: str, *, identifies: bool = False) -> Shown:
+    return Shown(chinese, english, Level.HIT, published=True, identifies=identifies)
 
 
-def _summary(chinese: str, english: str, *, published: bool = True, mask: Mask | None = None) -> Shown:
-    return Shown(chinese, english, Level.SUMMARY, published=published, mask=mask)
+def _summary(
+    chinese: str, english: str, *, published: bool = True, mask: Mask | None = None, identifies: bool = False
+) -> Shown:
+    return Shown(chinese, english, Level.SUMMARY, published=published, mask=mask, identifies=identifies)
 
 
 def _full(chinese: str, english: str, *, published: bool = False, mask: Mask | None = None) -> Shown:
@@ -104,18 +108,20 @@ class ListRecord(Record, frozen=True, kw_only=True):
 class Registration(Record, frozen=True, kw_only=True):
     """Registration of an organisation or individual business, as filed."""
 
-    name: Annotated[str | None, _hit("名称", "Registered name")] = None
-    credit_code: Annotated[str | None, _hit("统一社会信用代码", "Unified social credit code, GB 32100")] = (
-        None
-    )
+    name: Annotated[str | None, _hit("名称", "Registered name", identifies=True)] = None
+    credit_code: Annotated[
+        str | None, _hit("统一社会信用代码", "Unified social credit code, GB 32100", identifies=True)
+    ] = None
     registration_number: Annotated[
-        str | None, _summary("注册号", "Former registration number, 15 digits")
+        str | None, _summary("注册号", "Former registration number, 15 digits", identifies=True)
     ] = None
     legal_form: Annotated[str | None, _hit("类型", "Legal form, as filed")] = None
     status: Annotated[str | None, _hit("登记状态", "Registration status, as filed")] = None
     legal_representative: Annotated[
         str | None,
-        _summary("法定代表人", "Legal representative, head or operator", mask=Mask.PERSON_NAME),
+        _summary(
+            "法定代表人", "Legal representative, head or operator", mask=Mask.PERSON_NAME, identifies=True
+        ),
     ] = None
     registered_on: Annotated[date | None, _summary("成立日期", "Day of registration")] = None
     capital: Annotated[str | None, _summary("注册资本", "Registered capital, text as filed")] = None
@@ -324,21 +330,27 @@ def _fields(record: type[Record]) -> Iterator[FieldOf]:
 
 
 class Section(msgspec.Struct, frozen=True):
-    """A category as the schema shows it: field name on a subject, type name, record class, subject kinds."""
+    """A category as the schema shows it: field name on a subject, type name, record class, subject kinds.
+
+    `single` sections hold at most one record a subject (from the first source that has it).
+    """
 
     category: str
     name: str
     type_name: str
     record: type[Record]
     kinds: tuple[SubjectKind, ...]
+    single: bool = False
 
 
 _OPERATING = (SubjectKind.ORG, SubjectKind.IND)
 _ALL_BUT_GOV = (SubjectKind.ORG, SubjectKind.IND, SubjectKind.NP)
 
 SECTIONS: tuple[Section, ...] = (
-    Section("REG_ORG", "registration", "Registration", Registration, (*_OPERATING, SubjectKind.GOV)),
-    Section("REG_NP", "identity_match", "IdentityMatch", IdentityMatch, (SubjectKind.NP,)),
+    Section(
+        "REG_ORG", "registration", "Registration", Registration, (*_OPERATING, SubjectKind.GOV), single=True
+    ),
+    Section("REG_NP", "identity_match", "IdentityMatch", IdentityMatch, (SubjectKind.NP,), single=True),
     Section("LICENCE", "licences", "Licence", Licence, _ALL_BUT_GOV),
     Section("PENALTY", "penalties", "Penalty", Penalty, _ALL_BUT_GOV),
     Section("ARREARS", "arrears", "Arrears", Arrears, _ALL_BUT_GOV),

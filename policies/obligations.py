@@ -1,0 +1,235 @@
+"""What binds an answer that is given: the obligations of the rules, the level, the time filter and the masks.
+
+Records come in as their sources returned them and leave as this caller may see them on this day. They run
+after every cache, so that nothing fetched on one ground is shown on another.
+"""
+
+import calendar
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+
+import msgspec
+
+from policies.bundle import Bundle, Category, Publication, Treatment
+from policies.caller import Caller
+from policies.catalogue import AdverseRecord, Commitment, FieldOf, ListRecord, Record, Section, fields_of
+from policies.decision import Granted, Question
+from policies.outcomes import Outcome
+from policies.vocabulary import Level, Performance, Severity, SubjectKind
+
+
+class Shaped(msgspec.Struct, frozen=True, kw_only=True):
+    """The records as the caller may see them.
+
+    `hidden` counts, by outcome, records that look absent (for the ledger alone); `withheld` maps a field
+    that was asked for to the outcome that withholds it.
+    """
+
+    records: tuple[Record, ...]
+    hidden: dict[str, int]
+    withheld: dict[str, Outcome]
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """All that an obligation may look at besides the record."""
+
+    bundle: Bundle
+    caller: Caller
+    question: Question
+    granted: Granted
+    category: Category
+    today: date
+
+
+Filter = Callable[[Record, Setting], Outcome | None]
+
+
+def visible(record: Record, setting: Setting) -> Outcome | None:
+    """VISIBLE: only records inside publication or inquiry limit, neither repaired nor withdrawn.
+
+    PUBLIC ends at the publication limit, other levels at the inquiry limit. A date that the limit counts
+    from and the record lacks hides the record: nobody can know that it may be shown.
+    """
+    today = setting.today
+    if any(day is not None and day <= today for day in (record.withdrawn_on, record.repaired_on)):
+        return Outcome.DENY_REPAIRED
+    if isinstance(record, ListRecord) and record.removed_on is not None and record.removed_on <= today:
+        return Outcome.DENY_TIME
+    shown = _published if setting.granted.cell.level is Level.PUBLIC else _inside_inquiry_limit
+    return None if shown(record, setting) else Outcome.DENY_TIME
+
+
+def _published(record: Record, setting: Setting) -> bool:
+    today, publication = setting.today, setting.category.publication
+    if publication is Publication.NONE:
+        return False
+    if record.public_from is not None and record.public_from > today:
+        return False
+    if record.public_until is not None and record.public_until < today:
+        return False
+    match publication:
+        case Publication.SEVERITY:
+            decided = record.decided_on if isinstance(record, AdverseRecord) else None
+            if decided is None or record.public_from is None:
+                return False
+            severity = record.severity if isinstance(record, AdverseRecord) else None
+            # A record whose degree is unknown is published no longer than a minor one.
+            period = setting.bundle.period(severity or Severity.MINOR, today)
+            return today <= _months_after(decided, period.publication_maximum_months or 0)
+        case Publication.TERM:
+            until = getattr(record, "valid_until", None)
+            return until is None or today <= until
+        case Publication.UNTIL_PERFORMED:
+            return not (isinstance(record, Commitment) and record.performance is Performance.PERFORMED)
+        case _:
+            return True
+
+
+def _inside_inquiry_limit(record: Record, setting: Setting) -> bool:
+    months = setting.category.inquiry_months
+    if isinstance(record, AdverseRecord) and setting.category.publication is Publication.SEVERITY:
+        months = setting.bundle.period(record.severity or Severity.MINOR, setting.today).inquiry_months
+        start = record.conduct_ended_on or record.decided_on
+    elif isinstance(record, Commitment):
+        start = record.due_on or record.committed_on
+    else:
+        # Entries of lists are answered while listed; other records have no limit of their own.
+        return True
+    return months is None or (start is not None and setting.today <= _months_after(start, months))
+
+
+def _months_after(day: date, months: int) -> date:
+    """The same day of a later month, or that month's last day."""
+    years, month = divmod(day.month - 1 + months, 12)
+    year, month = day.year + years, month + 1
+    return date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
+
+
+def at_issue(record: Record, setting: Setting) -> Outcome | None:
+    """RECORD_AT_ISSUE: only the records named in the objection or repair."""
+    named = setting.question.evidence.record_ids or ()
+    return None if record.record_id in named else Outcome.DENY_EVIDENCE
+
+
+def own_record(record: Record, setting: Setting) -> Outcome | None:
+    """OWN_RECORD: only records that the unit provided."""
+    own = record.provider in (setting.caller.unit, setting.caller.unit_name)
+    return None if own else Outcome.DENY_EVIDENCE
+
+
+FILTERS: dict[str, Filter] = {"VISIBLE": visible, "RECORD_AT_ISSUE": at_issue, "OWN_RECORD": own_record}
+"""Obligations that hide records."""
+
+DISCHARGED_ELSEWHERE: dict[str, str] = {
+    "NO_CACHE": "connectors: nothing of the answer is kept",
+    "ONE_BY_ONE": "decide: one subject an operation",
+    "K10": "decide: a purpose that answers in aggregates shows no records",
+    "K50": "decide: a purpose that answers in aggregates shows no records",
+    "HASHED": "shape: fields that identify somebody are withheld",
+}
+"""Obligations with another place in the river, and that place."""
+
+
+def check_all_discharged(bundle: Bundle) -> None:
+    """Refuse to start with an obligation that nothing discharges: `ValueError` names it."""
+    used = {code for rule in bundle.rules.values() for code in rule.obligations}
+    unknown = sorted(used - FILTERS.keys() - DISCHARGED_ELSEWHERE.keys())
+    if unknown:
+        raise ValueError(f"no handler discharges the obligation {unknown[0]} of the bundle {bundle.name}")
+
+
+def shape(records: Sequence[Record], section: Section, setting: Setting) -> Shaped:
+    """Filter, cut to the granted fields, mask; marks stay on."""
+    hidden: Counter[str] = Counter()
+    kept = []
+    for record in records:
+        outcome = next(
+            filter(None, (FILTERS[code](record, setting) for code in _filters(setting.granted))), None
+        )
+        if outcome is None:
+            kept.append(record)
+        else:
+            hidden[outcome.value] += 1
+    granted = setting.granted
+    fields = fields_of(section.record)
+    withheld = {
+        field.name: Outcome.PERMIT_REDUCED
+        for bit, field in enumerate(fields)
+        if (granted.asked & ~granted.fields) >> bit & 1
+    }
+    shown = [field for bit, field in enumerate(fields) if granted.fields >> bit & 1]
+    if "HASHED" in granted.obligations:
+        withheld |= {field.name: Outcome.PERMIT_MASKED for field in shown if field.shown.identifies}
+        shown = [field for field in shown if not field.shown.identifies]
+    masks = _masks(shown, setting)
+    withheld |= dict.fromkeys(masks, Outcome.PERMIT_MASKED)
+    return Shaped(
+        records=tuple(_cut(record, shown, masks) for record in kept), hidden=dict(hidden), withheld=withheld
+    )
+
+
+def _filters(granted: Granted) -> list[str]:
+    return [code for code in granted.obligations if code in FILTERS]
+
+
+def _cut(record: Record, shown: list[FieldOf], masks: Mapping[str, Treatment]) -> Record:
+    values = {field.name: getattr(record, field.name) for field in shown}
+    for name, treatment in masks.items():
+        if values[name] is not None:
+            values[name] = MASKED[treatment](values[name])
+    # The identifier and the marks of a record are not content: connections and marks need them.
+    return type(record)(**{**values, "record_id": record.record_id, "marks": record.marks})
+
+
+def _masks(shown: list[FieldOf], setting: Setting) -> dict[str, Treatment]:
+    """The fields that are masked for this caller, and how."""
+    audience = setting.bundle.callers[setting.caller.type].audience
+    kind = setting.question.subject.kind
+    masks: dict[str, Treatment] = {}
+    for field in shown:
+        rule = setting.bundle.masks.get((field.shown.mask, kind)) if field.shown.mask else None
+        if rule is not None:
+            treatment = _settled(rule.treatments[audience], field, kind)
+            if treatment is not Treatment.KEEP:
+                masks[field.name] = treatment
+    return masks
+
+
+def _settled(treatment: Treatment, field: FieldOf, kind: SubjectKind) -> Treatment:
+    # What is published of an organisation is not published of the person who runs an individual business.
+    published = field.shown.published and kind in (SubjectKind.ORG, SubjectKind.GOV)
+    if treatment is Treatment.SURNAME_UNLESS_PUBLISHED:
+        return Treatment.KEEP if published else Treatment.SURNAME
+    if treatment is Treatment.DROP_UNLESS_PUBLISHED:
+        return Treatment.KEEP if published else Treatment.DROP
+    return treatment
+
+
+_COMPOUND_SURNAMES = frozenset(
+    ["欧阳", "司马", "上官", "诸葛", "东方", "皇甫", "尉迟", "公孙", "慕容", "令狐", "司徒", "夏侯", "端木", "独孤", "南宫", "长孙", "宇文", "轩辕"]
+)
+_COUNTY = re.compile(
+    r"(?:.{2,6}?(?:省|自治区))?(?:.{2,8}?(?:市|自治州|地区|盟)(?=.))?.{1,8}?(?:自治县|县|区|旗|市)"
+)
+
+
+def _surname(name: str) -> str:
+    return (name[:2] if name[:2] in _COMPOUND_SURNAMES else name[:1]) + "*"
+
+
+def _county(address: str) -> str | None:
+    found = _COUNTY.match(address)
+    return found.group() if found else None
+
+
+def _drop(_value: object) -> None:
+    return None
+
+
+MASKED: dict[Treatment, Callable[..., str | None]] = {
+    Treatment.SURNAME: _surname,
+    Treatment.COUNTY: _county,
+    Treatment.DROP: _drop,
+}

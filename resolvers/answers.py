@@ -1,0 +1,136 @@
+"""What an inquiry answers, complete before any executor sees it.
+
+Resolvers only read these values: what is denied or withheld is already gone, so no executor can show it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+import policies.bundle
+from policies.bundle import Bundle, Condition
+from policies.catalogue import Record, Section
+from policies.vocabulary import Level, SectionState, SubjectKind
+
+
+class Basis(msgspec.Struct, frozen=True):
+    """An article: text as cited ("SH 28(1)"), the instrument's English and Chinese titles."""
+
+    citation: str
+    title: str
+    chinese: str
+
+
+def cited(bundle: Bundle, basis: Sequence[policies.bundle.Basis]) -> tuple[Basis, ...]:
+    """Bases of the bundle as answers show them."""
+    return tuple(Basis(b.text, b.title, bundle.instruments[b.instrument].chinese) for b in basis)
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a section is as it is: a stable code, a sentence, the legal basis, and what would mend it."""
+
+    code: str
+    message: str
+    basis: tuple[Basis, ...] = ()
+    remedy: str | None = None
+
+
+class Withheld(msgspec.Struct, frozen=True):
+    """A field that was asked for and is not shown: its GraphQL name and the reason's code."""
+
+    field: str
+    code: str
+
+
+class SourceState(msgspec.Struct, frozen=True):
+    """How one source answered for one section."""
+
+    id: str
+    title: str
+    chinese: str
+    state: SectionState
+    as_of: datetime | None = None
+    reason: Reason | None = None
+
+
+class SectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One category of one subject. `records` are shaped: filtered, cut to the level, masked, marked.
+
+    `complete` is false when some source of the section did not answer, so that HAS is not read as all.
+    """
+
+    section: Section
+    state: SectionState
+    level: Level | None = None
+    reason: Reason | None = None
+    sources: tuple[SourceState, ...] = ()
+    as_of: datetime | None = None
+    complete: bool = True
+    withheld: tuple[Withheld, ...] = ()
+    records: tuple[Record, ...] = ()
+
+
+class SubjectAnswer(msgspec.Struct, frozen=True):
+    """A subject as asked: its kind follows from the identifier, whether it exists is in no field of it."""
+
+    kind: SubjectKind
+    warnings: tuple[str, ...]
+    sections: dict[str, SectionAnswer]
+
+
+class OrganisationHit(msgspec.Struct, frozen=True):
+    """An organisation found by name: the published part of its registration."""
+
+    name: str
+    credit_code: str
+    status: str | None
+    city: str | None
+
+
+class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Organisations found by name; the state tells an empty answer from a denied and an unknown one."""
+
+    state: SectionState
+    reason: Reason | None = None
+    source: SourceState | None = None
+    hits: tuple[OrganisationHit, ...] = ()
+    total: int = 0
+    offset: int = 0
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Proof that the inquiry was recorded: its id and time, and the hash of the policy bundle that decided."""
+
+    id: str
+    time: datetime
+    policy_version: str
+    purpose: str
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """What one field of the inquiry (one response key) answers: exactly one of the three is set."""
+
+    subject: SubjectAnswer | None = None
+    subjects: tuple[SubjectAnswer, ...] | None = None
+    search: SearchResult | None = None
+
+
+class InquiryAnswer(msgspec.Struct, frozen=True):
+    """The whole answer of an inquiry, by response key of its `subject`, `subjects` and `search` fields."""
+
+    receipt: Receipt
+    lookups: dict[str, Lookup]
+
+
+class PermissionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller would get of a category for a purpose: the dry run of a decision."""
+
+    category: str
+    possible: bool
+    level: Level | None
+    needs: tuple[Condition, ...]
+    reason: Reason | None
+    basis: tuple[Basis, ...]
+    rule: str | None
+    fields: tuple[str, ...]
