@@ -1,11 +1,42 @@
-# Two commands matter: `make demo` and `make test`. Everything lives in .venv.
+# Two commands matter: `make demo` and `make test`. Everything is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help setup demo test check lock
 
 help:
-	@echo "make demo   set up, start sandbox and gateway on loopback, run the showcase, stay up"
+	@echo "make demo   set up, start sandbox and gateway on loopback, run the showcase, stay up (ONCE=1: end)"
 	@echo "make test   set up and run every test, real servers and a real browser included"
 	@echo "make check  lint, types, import contracts"
 	@echo "make lock   resolve requirements.lock anew from pyproject.toml"
+
+setup: .venv/ready
+
+# Debian splits venv from python3: where it is missing and we may, it is installed.
+.venv/ready: requirements.lock pyproject.toml gateway/explorer/package-lock.json
+	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv; }
+	$(PYTHON) -m venv .venv
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m gateway.explorer.assets
+	@touch $@
+
+demo: setup
+	$(BIN)/credit-gateway demo $(if $(ONCE),--once)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The browser tests drive Debian's Chromium.
+test: setup
+	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+lock: setup
+	$(PIP) install uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock

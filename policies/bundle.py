@@ -4,14 +4,22 @@ A bundle is a directory of TOML files that a lawyer reviews in a diff. Loading i
 leave open, misspell or contradict is a `BundleError` that names file, line and remedy.
 """
 
-from collections.abc import Mapping
-from datetime import date
+import difflib
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import date, datetime, time
 from enum import StrEnum
-from typing import Annotated
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, cast, get_args
 
 import msgspec
 from msgspec import Meta
 
+from policies.evidence import Evidence
 from policies.vocabulary import Level, Mask, Severity, SubjectKind
 
 Code = Annotated[str, Meta(pattern=r"\A[A-Z][A-Z0-9_-]*\Z")]
@@ -20,17 +28,6 @@ Text = Annotated[str, Meta(min_length=1)]
 Codes = Annotated[tuple[str, ...], Meta(min_length=1)]
 Kinds = Annotated[tuple[SubjectKind, ...], Meta(min_length=1)]
 Months = Annotated[int, Meta(ge=0)]
-
-EVIDENCE_FIELDS = frozenset(
-    """
-    matter_code case_number commitment_number inspection_plan_number project_number stage programme_number
-    award_notice_number recruitment_notice_number notified_on notice_form document_type document_number method_id
-    cycle objection_number repair_number record_ids batch_number authorization separate_consent pboc_consent_id
-    application_number query_reason_code contract_id audit_order_number study_number minimum_cell instrument article
-    measure_id mandate approval_id role organisation_code register_number
-    """.split()
-)
-"""Fields of evidence that a call can carry; a condition names those it needs."""
 
 
 class Layer(StrEnum):
@@ -174,7 +171,7 @@ class Basis(msgspec.Struct, frozen=True):
         return f"{self.instrument} {self.article}".rstrip()
 
 
-class Caller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CallerType(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A type of department or of other caller."""
 
     code: Code
@@ -229,7 +226,8 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """What a rule can demand, of the call (condition) or of the answer (obligation).
 
     `evidence`: alternatives, each a set of evidence fields that must all be present; empty: none needed.
-    `register` says in words what would prove it; `remedy` is one sentence: what would make the call lawful.
+    `register` says in words what would prove it; `remedy` is one sentence: what would make the call lawful;
+    `about_subject` says that it ties the subject to the matter, so that no search by name can meet it.
     """
 
     code: Code
@@ -237,6 +235,7 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     kinds: Annotated[tuple[ConditionKind, ...], Meta(min_length=1)]
     register: str = ""
     proof: Proof
+    about_subject: bool = False
     evidence: tuple[Codes, ...] = ()
     remedy: Text
 
@@ -339,7 +338,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     note: str
     declared_is_enough: frozenset[str]
     instruments: dict[str, Instrument]
-    callers: dict[str, Caller]
+    callers: dict[str, CallerType]
     purposes: dict[str, Purpose]
     categories: dict[str, Category]
     conditions: dict[str, Condition]
@@ -370,8 +369,611 @@ class Problem(msgspec.Struct, frozen=True):
 class BundleError(ValueError):
     """A bundle that cannot be used: its problems, and file, line, reason and remedy of the first."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = problems
-        self.file, self.line = problems[0].file, problems[0].line
-        self.reason, self.remedy = problems[0].reason, problems[0].remedy
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.file, problem.line)))
+        super().__init__("\n".join(map(str, self.problems)))
+        first = self.problems[0]
+        self.file, self.line, self.reason, self.remedy = first.file, first.line, first.reason, first.remedy
+
+
+def load(directory: Traversable | Path) -> Bundle:
+    """The bundle of a directory: its `*.toml` files, in UTF-8. Raises BundleError, and OSError if unreadable."""
+    entries = (entry for entry in directory.iterdir() if entry.name.endswith(".toml"))
+    return parse({entry.name: _utf8(entry.name, entry.read_bytes()) for entry in entries})
+
+
+def parse(files: Mapping[str, str]) -> Bundle:
+    """The bundle of these texts by file name.
+
+    Raises BundleError: with every file that is not TOML and every entry that is malformed, or else with all
+    that does not fit together.
+    """
+    documents, problems = _documents(files)
+    entries = _entries(files, documents, problems)
+    return _Assembly(entries).bundle(_meaning_hash(documents))
+
+
+# Entries as written, where that differs from what is loaded: bases are texts, groups stand for their members.
+
+
+class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: Text
+    title: Text
+    chinese: Text
+    province: Annotated[str, Meta(pattern=r"\A[0-9]{6}\Z")]
+    version: Text
+    note: str = ""
+    declared_is_enough: tuple[str, ...] = ()
+
+
+class _CallerGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    code: Annotated[str, Meta(pattern=r"\A@[A-Z][A-Z0-9_-]*\Z")]
+    english: Text
+    members: Codes
+
+
+class _CategoryGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    code: Annotated[str, Meta(pattern=r"\A\*[A-Z0-9_-]*\Z")]
+    english: Text
+    kinds: Kinds
+    members: Codes
+
+
+class _WrittenPurpose(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    code: Code
+    english: Text
+    chinese: Text
+    case: Text
+    evidence: Text
+    phase: Phase
+    basis: Codes
+
+
+class _WrittenRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    id: Code
+    case: Text
+    purpose: str
+    callers: Codes
+    kinds: Kinds
+    categories: Codes
+    level: Level
+    conditions: Codes
+    basis: Codes
+    valid_from: date
+    valid_to: date | None = None
+    status: RuleStatus
+
+
+class _WrittenMeasure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    code: Code
+    english: Text
+    chinese: Text
+    kind: MeasureKind
+    basis: Codes
+
+
+class _WrittenRedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    id: Code
+    sentence: Text
+    kinds: Kinds
+    categories: Codes
+    callers: Codes
+    purposes: Codes
+    basis: Codes
+
+
+class _Table(NamedTuple):
+    """One kind of entry: its file, the name of its tables ("": the file itself) and what an entry holds."""
+
+    file: str
+    name: str
+    entry: type[msgspec.Struct]
+    optional: bool = False
+
+
+_HEAD = _Table("bundle.toml", "", _Head)
+_INSTRUMENTS = _Table("instruments.toml", "instrument", Instrument)
+_CALLERS = _Table("callers.toml", "caller", CallerType)
+_CALLER_GROUPS = _Table("callers.toml", "group", _CallerGroup, optional=True)
+_PURPOSES = _Table("purposes.toml", "purpose", _WrittenPurpose)
+_CATEGORIES = _Table("categories.toml", "category", Category)
+_CATEGORY_GROUPS = _Table("categories.toml", "group", _CategoryGroup, optional=True)
+_CONDITIONS = _Table("conditions.toml", "condition", Condition)
+_RULES = _Table("rules.toml", "rule", _WrittenRule)
+_MEASURES = _Table("measures.toml", "measure", _WrittenMeasure)
+_PERIODS = _Table("periods.toml", "period", Period)
+_MASKS = _Table("masks.toml", "mask", MaskRule)
+_RED_LINES = _Table("red_lines.toml", "red_line", _WrittenRedLine)
+_TABLES = (
+    _HEAD,
+    _INSTRUMENTS,
+    _CALLERS,
+    _CALLER_GROUPS,
+    _PURPOSES,
+    _CATEGORIES,
+    _CATEGORY_GROUPS,
+    _CONDITIONS,
+    _RULES,
+    _MEASURES,
+    _PERIODS,
+    _MASKS,
+    _RED_LINES,
+)
+_FILES = tuple(dict.fromkeys(table.file for table in _TABLES))
+
+_ANY_HEADER = re.compile(r"\s*\[\[?[\w.\s-]+\]\]?\s*(#.*)?")
+
+
+class _Place(NamedTuple):
+    """Where an entry stands: the file, its lines, the table and the entry's number among its kind."""
+
+    file: str
+    lines: list[str]
+    table: str
+    number: int
+
+    def problem(self, key: str, reason: str, remedy: str) -> Problem:
+        """A problem with one key of the entry ("": with the entry)."""
+        return Problem(self.file, self.line(key), reason, remedy)
+
+    def line(self, key: str = "") -> int:
+        """The line of the key, counted from 1; of the entry where the key is not written."""
+        start = self._header()
+        for at in range(start, len(self.lines)):
+            if at > start and _ANY_HEADER.fullmatch(self.lines[at]):
+                break
+            if key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", self.lines[at]):
+                return at + 1
+        return start + 1
+
+    def _header(self) -> int:
+        header = re.compile(rf"\s*\[\[?\s*[\"']?{re.escape(self.table)}[\"']?\s*\]\]?\s*(#.*)?")
+        numbers = [number for number, line in enumerate(self.lines) if header.fullmatch(line)]
+        return numbers[self.number] if self.number < len(numbers) else 0
+
+
+def _utf8(file: str, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BundleError([Problem(file, line, "not UTF-8", "save the file as UTF-8")]) from None
+
+
+def _documents(files: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
+    """The content of each file that can be read, and the problems of the others."""
+    all_files = ", ".join(_FILES)
+    problems = [
+        Problem(file, 1, "the file is missing", f"a bundle has the files {all_files}")
+        for file in _FILES
+        if file not in files
+    ]
+    documents = {}
+    for file, text in files.items():
+        if file not in _FILES:
+            problems.append(
+                Problem(file, 1, "no file of a bundle", f"move its entries to one of {all_files}")
+            )
+            continue
+        try:
+            documents[file] = _toml(file, text)
+        except BundleError as error:
+            problems.extend(error.problems)
+    return documents, problems
+
+
+def _toml(file: str, text: str) -> dict[str, Any]:
+    if text.startswith("\ufeff"):
+        problem = Problem(file, 1, "begins with a byte order mark", "save the file as UTF-8 without one")
+        raise BundleError([problem])
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        reason, _, position = str(error).partition(" (at ")
+        at = re.match(r"line (\d+)", position)
+        line = int(at[1]) if at else text.count("\n") + 1
+        problem = Problem(
+            file,
+            line,
+            f"not TOML: {reason}",
+            "correct the syntax; days are written 2022-10-01, no key or table is given twice",
+        )
+        raise BundleError([problem]) from None
+
+
+def _meaning_hash(documents: Mapping[str, Any]) -> str:
+    """SHA-256 of the contents with sorted keys: comments, spacing and line ends do not count."""
+    canonical = json.dumps(
+        documents, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=date.isoformat
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+_Entries = dict[_Table, list[tuple[_Place, Any]]]
+"""For each table the entries, of its type, and where they stand."""
+
+
+def _entries(
+    files: Mapping[str, str], documents: Mapping[str, dict[str, Any]], problems: Iterable[Problem]
+) -> _Entries:
+    """The entries of all files, each well formed by itself; raises BundleError with these problems and its own."""
+    entries: _Entries = {}
+    faults = [*problems, *_unknown_tables(files, documents)]
+    for table in (table for table in _TABLES if table.file in documents):
+        entries[table] = []
+        lines = files[table.file].split("\n")
+        content = _blocks(documents[table.file], table)
+        if not content and not (table.optional and table.name not in documents[table.file]):
+            remedy = f"begin each entry with [[{table.name}]]; at least one is needed"
+            place = _Place(table.file, lines, table.name, 0)
+            faults.append(place.problem(table.name, f"no entry [[{table.name}]]", remedy))
+        for number, block in enumerate(content):
+            place = _Place(table.file, lines, table.name, number)
+            try:
+                entries[table].append(
+                    (place, msgspec.convert(block, table.entry, builtin_types=(date, datetime, time)))
+                )
+            except msgspec.ValidationError as error:
+                faults.append(_malformed(place, table.entry, str(error)))
+    if faults:
+        raise BundleError(faults)
+    return entries
+
+
+def _unknown_tables(files: Mapping[str, str], documents: Mapping[str, dict[str, Any]]) -> Iterator[Problem]:
+    for file in documents:
+        known = [table.name for table in _TABLES if table.file == file]
+        for key in documents[file]:
+            if key not in known and file != _HEAD.file:
+                remedy = f"correct its spelling or remove it; known: {_listed(known)}"
+                line = _Place(file, files[file].split("\n"), key, 0).line(key)
+                yield Problem(file, line, f"unknown table {key!a}", remedy)
+
+
+def _blocks(document: dict[str, Any], table: _Table) -> list[Any]:
+    if not table.name:
+        return [document]
+    blocks = document.get(table.name)
+    return blocks if isinstance(blocks, list) else []
+
+
+_REMEDIES = (
+    ("Expected `date`", "write the day without quotes, as in 2022-10-01"),
+    ("Expected `array` of length", "name at least one"),
+    ("Expected `str` of length", "write the text"),
+    ("matching regex", "use capitals A to Z, digits, _ and - as the other codes do"),
+)
+
+
+def _malformed(place: _Place, entry: type[msgspec.Struct], message: str) -> Problem:
+    """The problem behind a message of msgspec, such as "Expected `str`, got `int` - at `$.code`"."""
+    fault, _, path = message.partition(" - at ")
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(entry)}
+    named = re.search(r"field `(.*)`", fault, re.DOTALL)
+    if named and "unknown field" in fault:
+        remedy = f"correct its spelling or remove it; known: {_listed(fields)}"
+        return place.problem(named[1], f"unknown key {named[1]!a}", remedy)
+    if named:
+        return place.problem("", f"the key {named[1]!r} is missing", "add it")
+    at = re.search(r"\$\.(\w+)", path)
+    key = at[1] if at else ""
+    words = _words(fields.get(key))
+    remedy = f"use one of {_listed(words)}" if words else "write a value of the kind expected"
+    remedy = next((text for start, text in _REMEDIES if start in fault), remedy)
+    return place.problem(key, f"{key or 'entry'}: {fault}", remedy)
+
+
+def _words(kind: Any) -> list[str]:
+    """The words that a type of key allows, where it is a vocabulary."""
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return list(kind)
+    return [word for part in get_args(kind) for word in _words(part)]
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(words)
+
+
+_ARTICLE = re.compile(r"(?:[0-9]+(?:-[0-9]+)?(?:\([0-9]+\))?)?")
+
+
+class _Assembly:
+    """The entries of all files put together; what does not fit is collected in `problems`."""
+
+    def __init__(self, entries: _Entries) -> None:
+        self.problems: list[Problem] = []
+        self._entries = entries
+        self._instruments = self._unique(_INSTRUMENTS, "code", self._instrument)
+        self._callers = self._unique(_CALLERS, "code", self._as_written)
+        self._caller_groups = self._unique(_CALLER_GROUPS, "code", self._members_of_caller_group)
+        self._categories = self._unique(_CATEGORIES, "code", self._as_written)
+        self._category_groups = self._groups_of_categories()
+        self._conditions = self._unique(_CONDITIONS, "code", self._condition)
+        self._purposes = self._unique(_PURPOSES, "code", self._purpose)
+
+    def bundle(self, meaning_hash: str) -> Bundle:
+        """The bundle; raises BundleError when anything does not fit."""
+        head = self._head()
+        bundle = Bundle(
+            name=head.name,
+            title=head.title,
+            chinese=head.chinese,
+            province=head.province,
+            version=head.version,
+            note=head.note,
+            declared_is_enough=frozenset(head.declared_is_enough),
+            instruments=self._instruments,
+            callers=self._callers,
+            purposes=self._purposes,
+            categories=self._categories,
+            conditions=self._conditions,
+            rules=self._rules(),
+            measures=self._unique(_MEASURES, "code", self._measure),
+            periods=self._periods(),
+            masks=self._masks(),
+            red_lines=self._unique(_RED_LINES, "id", self._red_line),
+            hash=meaning_hash,
+        )
+        if self.problems:
+            raise BundleError(self.problems)
+        return bundle
+
+    def _complain(self, place: _Place, key: str, reason: str, remedy: str) -> None:
+        self.problems.append(place.problem(key, reason, remedy))
+
+    def _unique(self, table: _Table, key: str, build: Callable[[_Place, Any], Any]) -> dict[str, Any]:
+        """The entries of a table by their key, each built; complains of a key given twice."""
+        built: dict[str, Any] = {}
+        first: dict[str, _Place] = {}
+        for place, entry in self._entries[table]:
+            code = getattr(entry, key)
+            if code in built:
+                reason = f"{table.name} {code} is already defined in line {first[code].line(key)}"
+                self._complain(place, key, reason, "give it another code or remove one of the two")
+            first.setdefault(code, place)
+            built.setdefault(code, build(place, entry))
+        return built
+
+    def _known(self, place: _Place, key: str, words: Iterable[str], known: Collection[str]) -> list[str]:
+        """The words that are known; complains of the others and of repetition."""
+        found: list[str] = []
+        for word in words:
+            if word in found:
+                self._complain(place, key, f"{key} names {word!a} twice", "name it once")
+            elif word in known:
+                found.append(word)
+            else:
+                near = difflib.get_close_matches(word, known, n=3)
+                hint = f" (near: {_listed(near)})" if near else ""
+                self._complain(
+                    place, key, f"{key}: {word!a} is not defined", f"define it or correct its spelling{hint}"
+                )
+        return found
+
+    def _expanded(
+        self,
+        place: _Place,
+        key: str,
+        words: Iterable[str],
+        known: Collection[str],
+        groups: Mapping[str, Iterable[str]],
+    ) -> tuple[str, ...]:
+        """The words, groups replaced by their members, each once."""
+        named = self._known(place, key, words, {*known, *groups})
+        return tuple(dict.fromkeys(code for word in named for code in groups.get(word, (word,))))
+
+    def _basis(self, place: _Place, texts: Iterable[str]) -> tuple[Basis, ...]:
+        """The bases: the longest code of an instrument that begins the text, then the article."""
+        bases = []
+        for text in texts:
+            code = max((code for code in self._instruments if text.startswith(code)), key=len, default="")
+            article = text.removeprefix(code)
+            if code and _ARTICLE.fullmatch(article):
+                bases.append(Basis(code, article, self._instruments[code].title))
+            else:
+                remedy = "write the code of an instrument and the article, as in SH28(1), SZ63-64 or SX"
+                self._complain(place, "basis", f"basis: {text!a} cites no instrument of the bundle", remedy)
+        return tuple(bases)
+
+    def _check_order(self, place: _Place, valid_from: date | None, valid_to: date | None) -> None:
+        if valid_from and valid_to and valid_to < valid_from:
+            reason = f"valid_to {valid_to} is before valid_from {valid_from}"
+            self._complain(place, "valid_to", reason, "correct one of the two; valid_to is the last day")
+
+    @staticmethod
+    def _as_written(_place: _Place, entry: Any) -> Any:
+        return entry
+
+    def _head(self) -> _Head:
+        place, head = self._entries[_HEAD][0]
+        for code in self._known(place, "declared_is_enough", head.declared_is_enough, self._conditions):
+            if self._conditions[code].proof is not Proof.REGISTER:
+                reason = f"declared_is_enough: {code} is not proved by a register"
+                self._complain(
+                    place, "declared_is_enough", reason, "remove it: its proof is always asked for"
+                )
+        return cast("_Head", head)
+
+    def _instrument(self, place: _Place, instrument: Instrument) -> Instrument:
+        self._check_order(place, instrument.valid_from, instrument.valid_to)
+        return instrument
+
+    def _members_of_caller_group(self, place: _Place, group: _CallerGroup) -> list[str]:
+        return self._known(place, "members", group.members, self._callers)
+
+    def _groups_of_categories(self) -> dict[tuple[str, SubjectKind], list[str]]:
+        """The categories of each group and subject kind that fit the kind."""
+        groups: dict[tuple[str, SubjectKind], list[str]] = {}
+        for place, group in self._entries[_CATEGORY_GROUPS]:
+            members = self._known(place, "members", group.members, self._categories)
+            for kind in group.kinds:
+                if (group.code, kind) in groups:
+                    reason = f"group {group.code} is already defined for {kind}"
+                    self._complain(place, "kinds", reason, "name each kind in one group of that code")
+                groups[group.code, kind] = [c for c in members if self._categories[c].fits(kind)]
+        return groups
+
+    def _condition(self, place: _Place, condition: Condition) -> Condition:
+        for alternative in condition.evidence:
+            self._known(place, "evidence", alternative, Evidence.__struct_fields__)
+        return condition
+
+    def _purpose(self, place: _Place, written: _WrittenPurpose) -> Purpose:
+        return Purpose(
+            code=written.code,
+            english=written.english,
+            chinese=written.chinese,
+            case=written.case,
+            evidence=written.evidence,
+            phase=written.phase,
+            basis=self._basis(place, written.basis),
+        )
+
+    def _measure(self, place: _Place, written: _WrittenMeasure) -> Measure:
+        return Measure(
+            code=written.code,
+            english=written.english,
+            chinese=written.chinese,
+            kind=written.kind,
+            basis=self._basis(place, written.basis),
+        )
+
+    def _red_line(self, place: _Place, written: _WrittenRedLine) -> RedLine:
+        callers, categories, purposes = self._callers, self._categories, self._purposes
+        return RedLine(
+            id=written.id,
+            sentence=written.sentence,
+            kinds=written.kinds,
+            categories=self._expanded(place, "categories", written.categories, categories, {"*": categories}),
+            callers=self._expanded(
+                place, "callers", written.callers, callers, {"*": callers, **self._caller_groups}
+            ),
+            purposes=self._expanded(place, "purposes", written.purposes, purposes, {"*": purposes}),
+            basis=self._basis(place, written.basis),
+        )
+
+    def _rules(self) -> dict[str, Rule]:
+        rules = self._unique(_RULES, "id", self._rule)
+        self._check_cells(rules)
+        return rules
+
+    def _rule(self, place: _Place, written: _WrittenRule) -> Rule:
+        self._check_order(place, written.valid_from, written.valid_to)
+        self._known(place, "kinds", written.kinds, list(SubjectKind))
+        for code in self._known(place, "purpose", [written.purpose], self._purposes):
+            if written.case != self._purposes[code].case:
+                reason = f"case {written.case!a} is not that of {code}, {self._purposes[code].case}"
+                self._complain(place, "case", reason, "correct the case or the purpose")
+        named = self._known(place, "conditions", written.conditions, self._conditions)
+        return Rule(
+            id=written.id,
+            case=written.case,
+            purpose=written.purpose,
+            callers=self._expanded(place, "callers", written.callers, self._callers, self._caller_groups),
+            categories=self._categories_of(place, written),
+            level=written.level,
+            conditions=self._of_kind(ConditionKind.CONDITION, named),
+            obligations=self._of_kind(ConditionKind.OBLIGATION, named),
+            basis=self._basis(place, written.basis),
+            valid_from=written.valid_from,
+            valid_to=written.valid_to,
+            status=written.status,
+        )
+
+    def _of_kind(self, kind: ConditionKind, codes: Iterable[str]) -> tuple[str, ...]:
+        return tuple(code for code in codes if kind in self._conditions[code].kinds)
+
+    def _categories_of(self, place: _Place, written: _WrittenRule) -> dict[SubjectKind, tuple[str, ...]]:
+        """For each kind of the rule the categories that fit it; each must fit one, each kind must have one."""
+        groups = {code for code, _ in self._category_groups}
+        found: dict[SubjectKind, dict[str, None]] = {kind: {} for kind in written.kinds}
+        known_problems = len(self.problems)
+        for word in self._known(place, "categories", written.categories, {*self._categories, *groups}):
+            fitting = [kind for kind in found if self._fits(word, kind)]
+            if not fitting or (word in groups and len(fitting) < len(found)):
+                reason = f"categories: {word} does not fit the subject kinds {_listed(found)}"
+                self._complain(place, "categories", reason, "remove it, or correct the kinds")
+            for kind in fitting:
+                found[kind].update(dict.fromkeys(self._category_groups.get((word, kind), (word,))))
+        bare = [kind for kind, categories in found.items() if not categories]
+        if bare and len(self.problems) == known_problems:
+            reason = f"kinds: no category of the rule fits {_listed(bare)}"
+            self._complain(place, "kinds", reason, "remove the kind, or name a category that it has")
+        return {kind: tuple(categories) for kind, categories in found.items()}
+
+    def _fits(self, word: str, kind: SubjectKind) -> bool:
+        if word in self._categories:
+            return bool(self._categories[word].fits(kind))
+        return (word, kind) in self._category_groups
+
+    def _check_cells(self, rules: Mapping[str, Rule]) -> None:
+        """Two rules, drafts included, may not hold for one cell on one day."""
+        cells: dict[tuple[str, str, SubjectKind, str], list[Rule]] = {}
+        reported: set[tuple[str, str]] = set()
+        places = {entry.id: place for place, entry in self._entries[_RULES]}
+        for rule in rules.values():
+            for cell in _cells(rule):
+                others = cells.setdefault(cell, [])
+                for other in others:
+                    if (other.id, rule.id) not in reported and _overlap(rule, other):
+                        reported.add((other.id, rule.id))
+                        self._complain(
+                            places[rule.id],
+                            "id",
+                            f"rules {other.id} and {rule.id} both decide {' '.join(cell)}",
+                            "take the cell out of one of them, or part their days of validity",
+                        )
+                others.append(rule)
+
+    def _periods(self) -> tuple[Period, ...]:
+        for place, period in self._entries[_PERIODS]:
+            self._check_order(place, period.valid_from, period.valid_to)
+            least, most = period.publication_minimum_months, period.publication_maximum_months
+            if least is not None and most is not None and most < least:
+                reason = f"publication_maximum_months {most} is less than the minimum {least}"
+                self._complain(place, "publication_maximum_months", reason, "correct one of the two")
+        for severity in (*Severity, None):
+            self._check_regimes(severity)
+        return tuple(period for _, period in self._entries[_PERIODS])
+
+    def _check_regimes(self, severity: Severity | None) -> None:
+        """The regimes of a degree must follow each other without gap or overlap, from ever to open end."""
+        of_degree = [entry for entry in self._entries[_PERIODS] if entry[1].severity is severity]
+        of_degree.sort(key=lambda entry: entry[1].valid_from or date.min)
+        degree = severity or "lists"
+        remedy = "give every day one regime: the first without valid_from, the last without valid_to"
+        last = self._entries[_PERIODS][-1][0]
+        next_start: int | None = date.min.toordinal()
+        for place, period in of_degree:
+            last = place
+            if (period.valid_from or date.min).toordinal() != next_start:
+                reason = f"the regimes of {degree} leave a gap or overlap before this one"
+                self._complain(place, "valid_from", reason, remedy)
+            next_start = period.valid_to.toordinal() + 1 if period.valid_to else None
+        if next_start is not None:
+            self._complain(last, "valid_to", f"no regime of {degree} holds in the end", remedy)
+
+    def _masks(self) -> dict[tuple[Mask, SubjectKind], MaskRule]:
+        masks: dict[tuple[Mask, SubjectKind], MaskRule] = {}
+        for place, mask in self._entries[_MASKS]:
+            missing = [audience for audience in Audience if audience not in mask.treatments]
+            if missing:
+                reason = f"treatments: none for {_listed(missing)}"
+                self._complain(place, "treatments", reason, "give one for each audience")
+            for kind in mask.kinds:
+                if (mask.code, kind) in masks:
+                    reason = f"mask {mask.code} is already defined for {kind}"
+                    self._complain(place, "kinds", reason, "name each kind in one entry of that mask")
+                masks[mask.code, kind] = mask
+        return masks
+
+
+def _cells(rule: Rule) -> Iterator[tuple[str, str, SubjectKind, str]]:
+    for kind, categories in rule.categories.items():
+        for category in categories:
+            for caller in rule.callers:
+                yield caller, rule.purpose, kind, category
+
+
+def _overlap(one: Rule, other: Rule) -> bool:
+    return one.valid_from <= (other.valid_to or date.max) and other.valid_from <= (one.valid_to or date.max)

@@ -13,6 +13,7 @@ import msgspec
 from policies.authorization import Authorization, Consent, check
 from policies.bundle import Basis, Bundle, Condition, Layer, Proof, RedLine
 from policies.caller import Caller
+from policies.catalogue import Registration, fields_of
 from policies.evidence import Evidence
 from policies.identifiers import CREDIT_CODE, RESIDENT, SubjectKey
 from policies.outcomes import Denied, Outcome
@@ -73,8 +74,11 @@ class Granted(msgspec.Struct, frozen=True, kw_only=True):
     proven: tuple[Proven, ...]
 
 
-Artefacts = Mapping[str, "Authorization | None"]
-"""By evidence field: the verified artefact, or None when it is not a genuine one."""
+Decided = Mapping[str, Granted | Denied]
+"""Category to its decision, for one question."""
+
+Artefacts = Mapping[str, Authorization | str]
+"""By evidence field: the verified artefact, or why it is not a genuine one."""
 
 
 def decide(table: Table, caller: Caller, question: Question) -> dict[str, Possible | Denied]:
@@ -159,7 +163,9 @@ def _decide_category(
     proven: list[Proven] = []
     still_open: list[tuple[str, str]] = []
     for code in cell.rule.conditions:
-        found = _look_at(table.bundle, table.bundle.conditions[code], cell, caller, question)
+        found = _look_at(
+            table.bundle, table.bundle.conditions[code], cell, caller, subject, question.evidence
+        )
         if isinstance(found, Denied):
             return found
         if isinstance(found, Proven):
@@ -170,19 +176,23 @@ def _decide_category(
 
 
 def _look_at(
-    bundle: Bundle, condition: Condition, cell: Cell, caller: Caller, question: Question
+    bundle: Bundle,
+    condition: Condition,
+    cell: Cell,
+    caller: Caller,
+    subject: SubjectKey | None,
+    evidence: Evidence,
 ) -> Proven | str | Denied:
     """One condition: proven, open (the evidence field that must prove it), or denied."""
-    evidence = question.evidence
     match condition.proof:
         case Proof.TOKEN:
-            if caller.identity is not None and _is_self(caller, question.subject):
+            if subject is not None and _is_self(caller, subject):
                 return Proven(condition.code, "token")
             if caller.type == "AGENT" and evidence.mandate is not None:
                 return "mandate"
             return _unmet(cell, condition, Outcome.DENY_NO_AUTHORISATION)
         case Proof.IDENTIFIER:
-            if question.subject.synthetic:
+            if subject is not None and subject.synthetic:
                 return Proven(condition.code, "identifier")
             return _unmet(cell, condition, Outcome.DENY_PURPOSE)
         case Proof.AUTHORIZATION:
@@ -254,9 +264,10 @@ def close(
     cell = possible.cell
     for code, field in possible.open:
         condition = table.bundle.conditions[code]
-        artefact = artefacts.get(field)
-        if artefact is None:
-            return _unmet(cell, condition, Outcome.DENY_NO_AUTHORISATION)
+        artefact = artefacts[field]
+        if isinstance(artefact, str):
+            remedy = f"{condition.remedy} What came is not one: {artefact}."
+            return _denied(cell, Outcome.DENY_NO_AUTHORISATION, remedy, condition.code)
         refusal = check(
             artefact,
             consent=CONSENT_OF[field],
@@ -278,3 +289,31 @@ def close(
         obligations=cell.rule.obligations,
         proven=tuple(proven),
     )
+
+
+def decide_search(table: Table, caller: Caller, purpose: str, evidence: Evidence) -> Denied | None:
+    """Whether the caller may find organisations by name: a read of the published part of their registration.
+
+    A search is about no subject, so a rule that ties the subject to the matter gives none.
+    """
+    cell = foresee(table, caller, purpose, SubjectKind.ORG, "REG_ORG")
+    if isinstance(cell, Denied):
+        return cell
+    if cell.fields & _FOUND != _FOUND:
+        return _denied(cell, Outcome.DENY_CATEGORY, "Search under a purpose that shows name and credit code.")
+    for code in cell.rule.conditions:
+        condition = table.bundle.conditions[code]
+        if condition.about_subject:
+            remedy = "A search is about no subject: search under another purpose, then ask for the subject by its code."
+            return _denied(cell, Outcome.DENY_EVIDENCE, remedy, code)
+        found = _look_at(table.bundle, condition, cell, caller, None, evidence)
+        if isinstance(found, Denied):
+            return found
+    return None
+
+
+_FOUND = sum(
+    1 << bit
+    for bit, field in enumerate(fields_of(Registration))
+    if field.name in ("name", "credit_code", "status", "city")
+)

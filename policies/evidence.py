@@ -16,12 +16,13 @@ from policies.identifiers import IdentifierError, credit_code, looks_like_identi
 
 
 class Stage(StrEnum):
-    """Stage of a project in public resource trading."""
+    """Stage of a project in public resource trading; FINAL: of a recruitment."""
 
     NOTICE = "NOTICE"
     BIDDING = "BIDDING"
     REVIEW = "REVIEW"
     AWARD = "AWARD"
+    FINAL = "FINAL"
 
 
 class Given(msgspec.Struct, frozen=True):

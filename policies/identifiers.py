@@ -100,7 +100,7 @@ def resident(number: str, name: str, *, today: date, field: str = "resident") ->
     number_field = f"{field}.number"
     if len(normal) == 15:
         raise IdentifierError(
-            number_field, "has 15 characters: the old numbers are not accepted, give the 18 of GB 11643-1999"
+            number_field, "has 15 characters: the old numbers are not accepted, give the one of 18"
         )
     _check_length(normal, 18, number_field)
     _check_digits(normal[:17], number_field)

@@ -44,7 +44,7 @@ class Table(msgspec.Struct, frozen=True):
     purposes: dict[str, int]
     categories: dict[str, int]
     conditions: tuple[str, ...]
-    index: array[int]
+    index: "array[int]"  # Python 3.11 cannot subscript it at run time
     cells: tuple[Cell | RedLine | None, ...]
     reach: dict[tuple[str, str], frozenset[SubjectKind]]
     """Caller type and purpose to the subject kinds that some rule reaches."""

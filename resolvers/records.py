@@ -40,7 +40,9 @@ class ArgumentError(GraphQLError):
     """An argument out of its range; names the argument and the reason, never the value."""
 
     def __init__(self, argument: str, reason: str) -> None:
-        super().__init__(f"{argument}: {reason}", extensions={"code": "BAD_ARGUMENT", "field": argument})
+        super().__init__(f"{argument}: {reason}")
+        self.argument = argument
+        self.reason = reason
 
 
 @strawberry.type(

@@ -18,7 +18,9 @@ KIND_TYPES = {
 }
 """Which object type a subject of each kind is."""
 
-strawberry.enum(Stage, description="Stage of a project in public resource trading 交易阶段.")
+strawberry.enum(
+    Stage, description="Stage of a project in public resource trading; FINAL: of a recruitment 阶段."
+)
 strawberry.enum(
     SubjectKind,
     description=(
@@ -139,7 +141,7 @@ class OrganisationId:
 def _evidence_input() -> type:
     namespace: dict[str, Any] = {
         field.name: strawberry.field(
-            default=None, description=f"{field.given.english} {field.given.chinese}."
+            default=strawberry.UNSET, description=f"{field.given.english} {field.given.chinese}."
         )
         for field in EVIDENCE_FIELDS
     }

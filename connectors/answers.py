@@ -1,0 +1,123 @@
+"""What is asked of the sources and what they answer: the values that cross the border of this package."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from policies.catalogue import Record
+from policies.vocabulary import SubjectKind
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """A subject as a source may be asked for it.
+
+    `scheme` is "credit_code", "resident" or "registration_number"; `name` is given for residents only.
+    """
+
+    kind: SubjectKind
+    scheme: str
+    value: str
+    name: str | None = None
+
+    def __repr__(self) -> str:
+        """Kind and scheme alone: a representation ends up in logs and tracebacks."""
+        return f"Subject(kind={self.kind.value}, scheme={self.scheme})"
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What a source may need to be told of the inquiry."""
+
+    purpose: str
+    matter: str | None = None
+    authorization_id: str | None = None
+    reason_code: str | None = None
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One subject, one category. `fields` is a bit mask over `fields_of` the category's record class."""
+
+    subject: Subject
+    category: str
+    fields: int
+    ground: Ground
+    may_cache: bool
+
+
+class FaultCode(StrEnum):
+    """Why a source gave no answer that can be used."""
+
+    TIMEOUT = "TIMEOUT"
+    """No answer within the source's time or the request's budget."""
+    DOWN = "DOWN"
+    """No connection, or lost before an answer began."""
+    ERROR = "ERROR"
+    """The source reports a failure."""
+    GARBAGE = "GARBAGE"
+    """The answer cannot be read, or not safely."""
+    REFUSED = "REFUSED"
+    """The source refuses the gateway or the ground of the inquiry."""
+    WRONG_SUBJECT = "WRONG_SUBJECT"
+    """The source answered for a subject that was not asked for."""
+    IDENTIFIER_NOT_TAKEN = "IDENTIFIER_NOT_TAKEN"
+    """The source knows no subject by this kind of identifier; it was not asked."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A source's fault. `detail` never holds an identifier, a body, a value or a host."""
+
+    code: FaultCode
+    detail: str
+
+
+class SourceFaultError(Exception):
+    """Carries a fault from where it is found to the answer of the lookup."""
+
+    def __init__(self, code: FaultCode, detail: str) -> None:
+        self.fault = Fault(code, detail)
+        super().__init__(f"{code}: {detail}")
+
+
+class SourceAnswer(msgspec.Struct, frozen=True):
+    """What one source says of one subject in one category.
+
+    No records and no fault: the source has none. `as_of` is when the source's data was current: as the
+    source states it, else when it was asked; None where its statement is missing or cannot be read.
+    `dropped` counts the values that the source sent and its file does not map.
+    """
+
+    source: str
+    records: tuple[Record, ...] = ()
+    as_of: datetime | None = None
+    fault: Fault | None = None
+    cached: bool = False
+    dropped: int = 0
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """An organisation found by name: its published part."""
+
+    name: str
+    credit_code: str
+    status: str | None
+    city: str | None
+
+
+class SearchAnswer(msgspec.Struct, frozen=True):
+    """A page of hits; `total` is how many there are in all, as the source counts."""
+
+    hits: tuple[Hit, ...] = ()
+    total: int = 0
+    as_of: datetime | None = None
+    fault: Fault | None = None
+    source: str | None = None
+
+
+class SourceInfo(msgspec.Struct, frozen=True):
+    """Who a source is, and the categories it serves."""
+
+    title: str
+    chinese: str
+    owner: str
+    kind: str
+    categories: tuple[str, ...]

@@ -1,0 +1,40 @@
+"""Keys and passwords of the sandbox sources.
+
+All of them are synthetic: they open nothing but the sandbox, and each says so by its first word.
+"""
+
+PLATFORM_RID = "sandbox-rid-gateway"
+PLATFORM_SID = "sandbox-sid-credit"
+PLATFORM_SECRET = "sandbox-platform-secret"  # noqa: S105
+
+PUBLIC_SECURITY_APP = "sandbox-ga-app"
+PUBLIC_SECURITY_SECRET = "sandbox-ga-secret"  # noqa: S105
+
+HRSS_TOKEN = "sandbox-hrss-token"  # noqa: S105
+
+NATURAL_RESOURCES_KEY = "sandbox-zrzy-key"
+
+MARKET_REGULATION_USER = "sandbox-gateway"
+MARKET_REGULATION_PASSWORD = "sandbox-scjg-password"  # noqa: S105
+
+ECOLOGY_APPCODE = "sandbox-ecology-appcode"
+
+HOUSING_ID = "sandbox-housing-id"
+HOUSING_USER = "sandbox-gateway"
+HOUSING_PASSWORD = "sandbox-housing-password"  # noqa: S105
+
+HALL_KEY = "sandbox-hall-key"
+HALL_SECRET = "sandbox-hall-secret"  # noqa: S105
+
+TAX_APP = "sandbox-tax-app"
+TAX_SECRET = "sandbox-tax-secret"  # noqa: S105
+
+COURT_KEY = "sandbox-court-key"
+
+MARKET_A_KEY = "sandbox-qcc-key"
+MARKET_A_SECRET = "sandbox-qcc-secret"  # noqa: S105
+
+MARKET_B_TOKEN = "sandbox-tyc-token"  # noqa: S105
+
+ASSOCIATION_APP = "sandbox-assoc-app"
+ASSOCIATION_SECRET = "sandbox-assoc-secret"  # noqa: S105

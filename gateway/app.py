@@ -1,0 +1,247 @@
+"""The service: the only wiring. Nothing else builds a client, reads settings or opens a file."""
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from connectors.fetch import Sources
+from connectors.sandbox.issuer import CLIENTS
+from gateway import record
+from gateway.artefacts import Artefacts
+from gateway.authenticate import Authenticator, Unauthenticated
+from gateway.errors import Code, GatewayError, error_body, internal, log_text
+from gateway.examples import EXAMPLES, PERSONAS
+from gateway.explorer.app import LoginHints, explorer_routes
+from gateway.keysets import KeySet, KeysUnavailableError
+from gateway.ledger import LedgerFailure, SqliteLedger, load_or_create_key
+from gateway.limits import Limits
+from gateway.operation import GRAPHQL_RESPONSE, JSON, accepted_media_type, read
+from gateway.policy import make_policy
+from gateway.river import Answered, River
+from gateway.settings import Settings
+from gateway.tokens import TokenError, fetch_token
+from policies.bundle import Bundle, load
+
+_LOG = logging.getLogger("gateway")
+
+
+class GraphQLEndpoint:
+    """`/graphql` as a bare ASGI application: authenticate, read, answer; every failure by one door."""
+
+    def __init__(self, authenticator: Authenticator, river: River, limits: Limits) -> None:
+        self._authenticator = authenticator
+        self._river = river
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        begun = time.perf_counter()
+        media_type, headers = GRAPHQL_RESPONSE, {}
+        try:
+            if scope["method"] not in ("GET", "POST"):
+                raise GatewayError(Code.METHOD_NOT_ALLOWED)
+            authorization = _header(scope, b"authorization")
+            caller = await self._authenticator.authenticate(authorization)
+            media_type = accepted_media_type(scope["headers"])
+            operation = await read(
+                scope["method"], scope["headers"], scope["query_string"], receive, self._limits
+            )
+            answered = await self._river.answer(caller, operation)
+            status = 200
+        except Exception as error:  # noqa: BLE001  # the one door: nothing leaves but what the table of errors says
+            failure = _failure(error)
+            status, headers, answered = (
+                failure.status,
+                failure.headers,
+                Answered(error_body([failure]), (failure,)),
+            )
+        await _send(send, status, media_type, headers, answered.body)
+        for failure in answered.failures:
+            _LOG.log(logging.ERROR if failure.status >= 500 else logging.INFO, log_text(failure))
+        milliseconds = round((time.perf_counter() - begun) * 1000, 2)
+        _LOG.info("request", extra={"fields": {"status": status, "ms": milliseconds}})
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    values = [value for key, value in scope["headers"] if key == name]
+    # Two headers of this name are one attempt to be two callers.
+    return values[0].decode("latin-1") if len(values) == 1 else None
+
+
+def _failure(error: Exception) -> GatewayError:
+    match error:
+        case GatewayError():
+            return error
+        case Unauthenticated():
+            return GatewayError(Code.UNAUTHENTICATED, headers={"WWW-Authenticate": error.challenge})
+        case KeysUnavailableError():
+            return GatewayError(Code.IDENTITY_UNAVAILABLE)
+        case _:
+            return internal(error)
+
+
+async def _send(send: Send, status: int, media_type: str, headers: Mapping[str, str], body: bytes) -> None:
+    fields = {
+        "content-type": f"{media_type}; charset=utf-8",
+        "content-length": str(len(body)),
+        # Answers about subjects are for the caller that asked, once.
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+        **{name.lower(): value for name, value in headers.items()},
+    }
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def load_bundle(name: str) -> Bundle:
+    """An installed bundle by name, or the bundle in a directory."""
+    installed = files("policies") / "bundles" / name
+    return load(installed if installed.is_dir() else Path(name))
+
+
+def utc_now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    environment: Mapping[str, str] | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    ledger_vfs: str | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> Starlette:
+    """The gateway as an ASGI application, with everything open; it closes what it opened when it is stopped.
+
+    `transport` stands in for the network to the sources, `ledger_vfs` for SQLite's file layer, `clock` for
+    the time of inquiries. Raises BundleError, SourceFileError, LedgerFailure or ValueError, each naming what
+    is wrong.
+    """
+    bundle = load_bundle(settings.policy.bundle)
+    policy = make_policy(bundle, settings.limits)
+    sources = _sources(settings, os.environ if environment is None else environment, transport)
+    key = load_or_create_key(Path(settings.ledger.key_file))
+    ledger = SqliteLedger.open(Path(settings.ledger.path), key, vfs=ledger_vfs)
+    keys_client = httpx.AsyncClient(timeout=5, trust_env=False)
+    token_keys = KeySet(settings.identity.jwks_url, keys_client)
+    trusted = {a.issuer: KeySet(a.jwks_url, keys_client) for a in settings.authorizations}
+    river = River(
+        policy=policy,
+        sources=sources,
+        artefacts=Artefacts(trusted),
+        ledger=ledger,
+        ledger_key=key,
+        deadline=settings.sources.deadline,
+        max_subjects=settings.max_subjects,
+        clock=clock,
+    )
+    authenticator = Authenticator(
+        settings.identity.issuer,
+        settings.identity.audience,
+        token_keys,
+        bundle.callers,
+        clock=lambda: clock().timestamp(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            # The ledger last: whatever is still being answered is recorded before.
+            for keyset in (token_keys, *trusted.values()):
+                await keyset.close()
+            await keys_client.aclose()
+            await sources.aclose()
+            await ledger.aclose()
+
+    async def ready(_request: Request) -> Response:
+        healthy = ledger.healthy or await _recovers(ledger)
+        body = {"ready": healthy, "ledger": "ok" if healthy else "failed", "policy": bundle.hash}
+        return JSONResponse(body, 200 if healthy else 503)
+
+    routes = [
+        Route("/graphql", GraphQLEndpoint(authenticator, river, settings.limits)),
+        Route("/healthz", _alive),
+        Route("/readyz", ready),
+    ]
+    if settings.explorer.enabled:
+        routes += _explorer(settings)
+    handlers: Mapping[Any, Any] = {HTTPException: _http_error, Exception: _http_error}
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+
+
+def _sources(
+    settings: Settings, environment: Mapping[str, str], transport: httpx.AsyncBaseTransport | None
+) -> Sources:
+    with as_file(files("connectors") / "sources") as installed:
+        return Sources.load(
+            Path(settings.sources.directory) if settings.sources.directory else installed,
+            urls=settings.sources.urls,
+            secrets=environment,
+            transport=transport,
+            cache_entries=settings.sources.cache_entries,
+        )
+
+
+async def _recovers(ledger: SqliteLedger) -> bool:
+    """Whether a ledger that failed writes again. Nobody else would find out: a replica that is not ready is not asked."""
+    try:
+        await ledger.append(record.PROBE)
+    except LedgerFailure:
+        return False
+    return True
+
+
+async def _alive(_request: Request) -> Response:
+    return JSONResponse({"alive": True})
+
+
+def _explorer(settings: Settings) -> list[Route]:
+    issuer = settings.explorer.demo_issuer
+
+    async def token(request: Request) -> Response:
+        persona = request.query_params.get("persona", "")
+        # Another site's page must not collect tokens, synthetic as they are.
+        foreign = request.headers.get("sec-fetch-site", "same-origin") != "same-origin"
+        if foreign or persona not in PERSONAS:
+            return _error_response(GatewayError(Code.NOT_FOUND))
+        try:
+            developer = CLIENTS["developer"]
+            given = await fetch_token(issuer, "developer", developer.secret, PERSONAS[persona])
+        except TokenError:
+            return _error_response(GatewayError(Code.IDENTITY_UNAVAILABLE))
+        return JSONResponse({"access_token": given}, headers={"cache-control": "no-store"})
+
+    login = LoginHints(personas=tuple(PERSONAS)) if issuer else None
+    routes = explorer_routes(EXAMPLES, login)
+    return [*routes, Route("/explorer/token", token)] if issuer else routes
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        code = Code.METHOD_NOT_ALLOWED if error.status_code == 405 else Code.NOT_FOUND
+        return _error_response(GatewayError(code, headers=error.headers))
+    failure = internal(error)
+    _LOG.error(log_text(failure))
+    return _error_response(failure)
+
+
+def _error_response(failure: GatewayError) -> Response:
+    return Response(error_body([failure]), failure.status, dict(failure.headers), media_type=JSON)

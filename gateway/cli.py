@@ -1,0 +1,218 @@
+"""The command line: serve, sandbox, demo, token, authorize, schema, ledger."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+import uvicorn
+
+from connectors.problems import SourceFileError
+from connectors.sandbox.issuer import CLIENTS
+from connectors.sandbox.server import SandboxOptions
+from connectors.sandbox.server import run as run_sandbox
+from gateway.app import create_app, load_bundle
+from gateway.demo import DEFAULT_PORT, SANDBOX_PORT, run_demo
+from gateway.ledger import LedgerFailure, load_or_create_key
+from gateway.ledger import verify as verify_ledger
+from gateway.logs import configure_logs
+from gateway.settings import SettingsError, load_settings
+from gateway.tokens import TokenError, fetch_token
+from policies.bundle import BundleError
+from resolvers.schema import build_schema
+
+ISSUER = f"http://127.0.0.1:{SANDBOX_PORT + 1}"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="credit-gateway")
+def main() -> None:
+    """A GraphQL query gateway over federated credit sources."""
+
+
+@main.command()
+@click.option("--config", type=click.Path(path_type=Path), required=True, help="Settings file (TOML).")
+def serve(config: Path) -> None:
+    """Run the gateway until it is told to stop (SIGTERM, Ctrl-C)."""
+    try:
+        settings = load_settings(config, os.environ)
+        configure_logs(settings.log.level)
+        app = create_app(settings)
+    except (SettingsError, BundleError, SourceFileError, LedgerFailure, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    server = settings.server
+    uvicorn.run(
+        app,
+        host=server.host,
+        port=server.port,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=round(server.drain),
+    )
+
+
+@main.command()
+@click.option("--subjects", default=2000, show_default=True, help="How many synthetic subjects.")
+@click.option("--seed", default=99, show_default=True, help="Seed of the synthetic subjects.")
+@click.option(
+    "--registrations",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Real registrations (CSV) for the provincial platform.",
+)
+@click.option("--base-port", default=SANDBOX_PORT, show_default=True, help="First port; 0 takes free ones.")
+@click.option("--today", type=click.DateTime(["%Y-%m-%d"]), help="The day that records are made relative to.")
+def sandbox(subjects: int, seed: int, registrations: Path | None, base_port: int, today: Any) -> None:
+    """Run the sandbox sources and the token issuer, one port each, on loopback."""
+    day: date | None = today.date() if today else None
+    try:
+        run_sandbox(SandboxOptions(
+                subjects=subjects, seed=seed, registrations=registrations, base_port=base_port, today=day
+            ))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Run the showcase and end; exit 0 only if every answer is right.")
+@click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port of the gateway.")
+@click.option("--sandbox-port", default=SANDBOX_PORT, show_default=True, help="First port of the sandbox.")
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    default=Path(".credit-gateway"),
+    help="Where ledger and settings go.",
+)
+@click.option(
+    "--registrations",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Real registrations (CSV) for the provincial platform.",
+)
+def demo(once: bool, port: int, sandbox_port: int, state: Path, registrations: Path | None) -> None:
+    """Start sandbox and gateway on loopback and run the showcase; a service that runs already is used."""
+    sys.exit(
+        run_demo(once=once, port=port, sandbox_port=sandbox_port, state=state, registrations=registrations)
+    )
+
+
+@main.command()
+@click.option(
+    "--client", required=True, type=click.Choice(sorted(CLIENTS)), help="A client of the sandbox issuer."
+)
+@click.option("--secret", help="Its secret; the sandbox's own by default.")
+@click.option("--persona", help="For the client developer: whose token to take (synthetic subjects only).")
+@click.option("--issuer", default=ISSUER, show_default=True, help="Address of the token issuer.")
+def token(client: str, secret: str | None, persona: str | None, issuer: str) -> None:
+    """Print an access token by client credentials."""
+    try:
+        print(asyncio.run(fetch_token(issuer, client, secret or CLIENTS[client].secret, persona)))
+    except TokenError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.option("--credit-code", help="The organisation that authorizes (division 99).")
+@click.option("--resident-number", help="The person that authorizes (division 99), with --name.")
+@click.option("--name", help="Name of the person.")
+@click.option("--grantee", required=True, help="Unit that may ask.")
+@click.option("--purpose", "purposes", multiple=True, required=True, help="Purpose; may be repeated.")
+@click.option("--category", "categories", multiple=True, required=True, help="Category; may be repeated.")
+@click.option("--days", default=30, show_default=True, help="How long it holds.")
+@click.option("--consent", default="WRITTEN", type=click.Choice(["WRITTEN", "SEPARATE", "MANDATE"]))
+@click.option("--issuer", default=ISSUER, show_default=True, help="Address of the sandbox issuer.")
+def authorize(
+    credit_code: str | None,
+    resident_number: str | None,
+    name: str | None,
+    grantee: str,
+    purposes: Sequence[str],
+    categories: Sequence[str],
+    days: int,
+    consent: str,
+    issuer: str,
+) -> None:
+    """Print a synthetic subject's signed authorization, from the sandbox's consent service."""
+    if (credit_code is None) is (resident_number is None):
+        raise click.UsageError("Give either --credit-code, or --resident-number with --name.")
+    subject = (
+        {"credit_code": credit_code}
+        if credit_code is not None
+        else {"resident_number": resident_number, "name": name}
+    )
+    body = {
+        "subject": subject,
+        "grantee": grantee,
+        "purposes": list(purposes),
+        "categories": list(categories),
+        "days": days,
+        "consent": consent,
+    }
+    try:
+        answer = httpx.post(f"{issuer}/authorizations", json=body, timeout=10, trust_env=False)
+    except httpx.HTTPError as error:
+        raise click.ClickException(f"the issuer is not reached: {type(error).__name__}") from error
+    if answer.status_code != 201:
+        raise click.ClickException(
+            f"the issuer refuses: {answer.json().get('error_description', 'no reason given')}"
+        )
+    print(answer.json()["authorization"])
+
+
+@main.command()
+@click.option(
+    "--bundle", default="example", show_default=True, help="Name or directory of the policy bundle."
+)
+def schema(bundle: str) -> None:
+    """Print the schema (SDL) that the bundle makes."""
+    try:
+        print(build_schema(load_bundle(bundle)).as_str())
+    except BundleError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.group()
+def ledger() -> None:
+    """Look after the ledger."""
+
+
+@ledger.command("verify")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file that names the ledger.")
+@click.option("--path", type=click.Path(path_type=Path), help="Ledger file.")
+@click.option("--key-file", type=click.Path(path_type=Path), help="Key that seals the ledger's end.")
+@click.option("--receipt", help="position:hash of a receipt (extensions.receipt) that must be in the ledger.")
+def ledger_verify(config: Path | None, path: Path | None, key_file: Path | None, receipt: str | None) -> None:
+    """Look for changed, missing and reordered rows; exit 1 when one is found."""
+    try:
+        if config is not None:
+            settings = load_settings(config, os.environ)
+            path, key_file = path or Path(settings.ledger.path), key_file or Path(settings.ledger.key_file)
+        if path is None:
+            raise click.UsageError("Give --config or --path.")
+        if key_file is not None and not key_file.exists():
+            raise click.UsageError(f"--key-file: {key_file} does not exist.")
+        key = load_or_create_key(key_file) if key_file is not None else None
+        found = verify_ledger(path, key, receipt=_receipt(receipt))
+    except (SettingsError, LedgerFailure) as error:
+        raise click.ClickException(str(error)) from error
+    seal = "" if key is not None else " (without the key, a cut tail cannot be seen)"
+    if not found.ok:
+        print(f"NOT OK after {found.rows} rows: {found.finding}{seal}")
+        sys.exit(1)
+    print(f"OK: {found.rows} rows{seal}")
+
+
+def _receipt(text: str | None) -> tuple[int, str] | None:
+    if text is None:
+        return None
+    position, _, digest = text.partition(":")
+    if not position.isdecimal() or re.fullmatch("[0-9a-f]{64}", digest) is None:
+        raise click.UsageError("--receipt: position:hash is expected, as in extensions.receipt.")
+    return int(position), digest

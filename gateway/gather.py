@@ -1,0 +1,138 @@
+"""Fetch: everything that was granted, in one round; what was not granted is not asked.
+
+The same section of the same subject on the same ground is asked once, however many aliases want it; each is
+then shaped for its own question.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+
+from connectors.answers import Ask, Ground, SearchAnswer, SourceAnswer
+from connectors.fetch import Sources
+from gateway.bind import Call, NameSearch
+from gateway.judge import Judgement
+from gateway.shape import (
+    ShapedSection,
+    ask_for,
+    denied_section,
+    matter_of,
+    reason_of,
+    shape_section,
+    why,
+)
+from policies.bundle import Bundle
+from policies.caller import Caller
+from policies.decision import Granted
+from policies.identifiers import IdentifierError, credit_code
+from policies.obligations import Setting
+from policies.vocabulary import SectionState
+from resolvers.answers import OrganisationHit, SearchResult, SourceState
+
+Sections = tuple[Mapping[str, ShapedSection], ...]
+"""By position of the question, category to section."""
+
+
+async def fetch_sections(
+    call: Call, judgement: Judgement, caller: Caller, bundle: Bundle, sources: Sources, deadline: float
+) -> Sections:
+    """Every section of the call, granted ones with what their sources hold; `deadline` in seconds from now."""
+    asks: list[list[tuple[str, Ask]]] = []
+    merged: dict[Ask, int] = {}
+    for question, decided in zip(call.questions, judgement.decisions, strict=True):
+        mine = []
+        for category, decision in decided.items():
+            if isinstance(decision, Granted):
+                ask = ask_for(question, decision, bundle)
+                key = msgspec.structs.replace(ask, fields=0)
+                merged[key] = merged.get(key, 0) | ask.fields
+                mine.append((category, key))
+        asks.append(mine)
+    wanted = [msgspec.structs.replace(key, fields=fields) for key, fields in merged.items()]
+    fetched = dict(zip(merged, await sources.fetch(wanted, deadline=deadline), strict=True)) if wanted else {}
+    return tuple(
+        _sections(
+            index, call, judgement, caller, bundle, sources, {c: fetched[key] for c, key in asks[index]}
+        )
+        for index in range(len(call.questions))
+    )
+
+
+def _sections(
+    index: int,
+    call: Call,
+    judgement: Judgement,
+    caller: Caller,
+    bundle: Bundle,
+    sources: Sources,
+    fetched: Mapping[str, tuple[SourceAnswer, ...]],
+) -> dict[str, ShapedSection]:
+    question = call.questions[index]
+    sections = {}
+    for category, decision in judgement.decisions[index].items():
+        if isinstance(decision, Granted):
+            setting = Setting(
+                bundle=bundle,
+                caller=caller,
+                question=question,
+                granted=decision,
+                category=bundle.categories[category],
+                today=call.today,
+            )
+            sections[category] = shape_section(setting, fetched[category], sources.titles())
+        else:
+            sections[category] = denied_section(category, question.subject.kind, decision, bundle)
+    return sections
+
+
+async def search_names(
+    call: Call, judgement: Judgement, caller: Caller, bundle: Bundle, sources: Sources, deadline: float
+) -> dict[str, SearchResult]:
+    """The searches of the call by response key, all at once."""
+    searches = {lookup.plan.key: lookup.search for lookup in call.lookups if lookup.search is not None}
+    ground = Ground(call.purpose, matter_of(call.evidence), None, call.evidence.query_reason_code)
+
+    async def one(key: str, search: NameSearch) -> SearchResult:
+        denied = judgement.searches[key]
+        if denied is not None:
+            return SearchResult(state=SectionState.DENIED, reason=reason_of(denied, bundle))
+        answer = await sources.search(
+            search.name, first=search.first, offset=search.offset, ground=ground, deadline=deadline
+        )
+        return _found(search, answer, sources, synthetic_only=caller.synthetic_only)
+
+    results = await asyncio.gather(*(one(key, search) for key, search in searches.items()))
+    return dict(zip(searches, results, strict=True))
+
+
+def _found(
+    search: NameSearch, answer: SearchAnswer, sources: Sources, *, synthetic_only: bool
+) -> SearchResult:
+    hits = tuple(
+        OrganisationHit(hit.name, hit.credit_code, hit.status, hit.city)
+        for hit in answer.hits
+        if not synthetic_only or _synthetic(hit.credit_code)
+    )
+    reason = why(answer.fault) if answer.fault else None
+    state = SectionState.UNKNOWN if reason else SectionState.HAS if hits else SectionState.NONE
+    source = None
+    if answer.source is not None:
+        info = sources.titles()[answer.source]
+        source = SourceState(answer.source, info.title, info.chinese, state, answer.as_of, reason)
+    return SearchResult(
+        state=state,
+        reason=reason,
+        source=source,
+        hits=hits,
+        # The source counts what a synthetic token may not see: then the page alone is counted.
+        total=search.offset + len(hits) if synthetic_only else answer.total,
+        offset=search.offset,
+    )
+
+
+def _synthetic(code: str) -> bool:
+    try:
+        return credit_code(code).synthetic
+    except IdentifierError:
+        return False

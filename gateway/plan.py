@@ -1,0 +1,258 @@
+"""What an operation requires, exactly, and of nobody in particular.
+
+A plan is compiled once per document, operation and values of the @skip/@include variables. It knows the
+sections and record fields that are asked for each kind of subject; it knows no caller and no subject. The
+same visitor serves every executor.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from graphql import (
+    BooleanValueNode,
+    DirectiveNode,
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLSchema,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    VariableNode,
+    is_abstract_type,
+)
+from strawberry.utils.str_converters import to_camel_case
+
+from gateway.errors import Code, GatewayError
+from gateway.limits import Limits
+from gateway.operation import parse, select_operation, validate
+from policies.catalogue import SECTION_OF, Section, fields_of
+from policies.vocabulary import SubjectKind
+from resolvers.subjects import KIND_TYPES
+
+Asked = Mapping[str, int]
+"""Category to the mask of the record fields asked."""
+
+
+class LookupPlan(msgspec.Struct, frozen=True):
+    """A field of the inquiry: its response key, its name (subject, subjects, search) and what it asks by kind.
+
+    `node` holds the arguments; they are read when variables are known.
+    """
+
+    key: str
+    field: str
+    node: FieldNode
+    sections: dict[SubjectKind, Asked]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What an operation requires: at most one inquiry and its lookups."""
+
+    inquiry: FieldNode | None
+    lookups: tuple[LookupPlan, ...]
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A document, parsed and validated, with the operation to run; its plans by @skip/@include values."""
+
+    document: DocumentNode
+    operation: OperationDefinitionNode
+    schema: GraphQLSchema
+    switches: tuple[str, ...]
+    plans: dict[tuple[bool, ...], Plan]
+
+    def plan(self, variables: Mapping[str, object]) -> Plan:
+        """The plan for these coerced variables; compiled when their switches are first seen."""
+        values = tuple(bool(variables.get(name)) for name in self.switches)
+        if values not in self.plans:
+            if len(self.plans) >= _MAX_PLANS:
+                self.plans.clear()
+            self.plans[values] = _Compiler(self, dict(zip(self.switches, values, strict=True))).plan()
+        return self.plans[values]
+
+
+_MAX_PLANS = 64
+
+
+class Documents:
+    """Parsed and validated documents by exact text and operation name: a bounded, least-recently-used cache.
+
+    One belongs to one schema, and so to one policy bundle: a reload starts another.
+    """
+
+    def __init__(self, schema: GraphQLSchema, limits: Limits, *, size: int = 1000) -> None:
+        self._schema = schema
+        self._limits = limits
+        self._size = size
+        self._prepared: OrderedDict[tuple[str, str | None], Prepared] = OrderedDict()
+
+    def get(self, text: str, operation_name: str | None) -> Prepared:
+        """The prepared document; `GatewayError` for one that is not allowed, not valid or not served."""
+        key = (text, operation_name)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            document = parse(text, self._limits)
+            operation = select_operation(document, operation_name)
+            validate(self._schema, document)
+            prepared = Prepared(document, operation, self._schema, _switches(document), {})
+            self._prepared[key] = prepared
+            if len(self._prepared) > self._size:
+                self._prepared.popitem(last=False)
+        else:
+            self._prepared.move_to_end(key)
+        return prepared
+
+
+def _switches(document: DocumentNode) -> tuple[str, ...]:
+    """The variables that some @skip or @include of the document reads."""
+    found: dict[str, None] = {}
+    waiting: list[SelectionSetNode] = [
+        definition.selection_set
+        for definition in document.definitions
+        if isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode)
+    ]
+    while waiting:
+        for selection in waiting.pop().selections:
+            for directive in selection.directives or ():
+                for argument in directive.arguments or ():
+                    if isinstance(argument.value, VariableNode):
+                        found[argument.value.name.value] = None
+            inner = getattr(selection, "selection_set", None)
+            if inner is not None:
+                waiting.append(inner)
+    return tuple(found)
+
+
+class _Compiler:
+    """Collects the fields of one operation, as an executor would for each kind of subject."""
+
+    def __init__(self, prepared: Prepared, switches: Mapping[str, bool]) -> None:
+        self._operation = prepared.operation
+        self._schema = prepared.schema
+        self._switches = switches
+        self._fragments = {
+            definition.name.value: definition
+            for definition in prepared.document.definitions
+            if isinstance(definition, FragmentDefinitionNode)
+        }
+
+    def plan(self) -> Plan:
+        root = self._collect([self._operation.selection_set], "Query")
+        inquiries = [nodes for nodes in root.values() if nodes[0].name.value == "inquiry"]
+        if not inquiries:
+            return Plan(None, ())
+        if len(inquiries) > 1:
+            raise GatewayError(Code.ONE_INQUIRY_PER_OPERATION)
+        fields = self._collect(_inside(inquiries[0]), "Inquiry")
+        lookups = tuple(
+            LookupPlan(key, nodes[0].name.value, nodes[0], self._by_kind(nodes))
+            for key, nodes in fields.items()
+            if nodes[0].name.value in ("subject", "subjects", "search")
+        )
+        return Plan(inquiries[0][0], lookups)
+
+    def _by_kind(self, nodes: list[FieldNode]) -> dict[SubjectKind, Asked]:
+        if nodes[0].name.value == "search":
+            return {}
+        return {kind: self._sections(nodes, kind, name) for kind, name in KIND_TYPES.items()}
+
+    def _sections(self, nodes: list[FieldNode], kind: SubjectKind, type_name: str) -> Asked:
+        asked: dict[str, int] = {}
+        for fields in self._collect(_inside(nodes), type_name).values():
+            section = _SECTION_NAMED.get((fields[0].name.value, kind))
+            if section is not None:
+                asked[section.category] = asked.get(section.category, 0) | self._record_fields(
+                    fields, section
+                )
+        return asked
+
+    def _record_fields(self, nodes: list[FieldNode], section: Section) -> int:
+        """The mask of the record fields selected below a section, through the connection's shapes."""
+        level = self._collect(_inside(nodes), f"{section.type_name}Section")
+        records: list[FieldNode] = []
+        for found in level.values():
+            match found[0].name.value:
+                case "record":
+                    records += found
+                case "records":
+                    connection = self._collect(_inside(found), f"{section.type_name}Connection")
+                    for inner in connection.values():
+                        match inner[0].name.value:
+                            case "nodes":
+                                records += inner
+                            case "edges":
+                                edges = self._collect(_inside(inner), f"{section.type_name}Edge")
+                                records += [n for ns in edges.values() for n in ns if n.name.value == "node"]
+        bits = _BITS[section.type_name]
+        selected = self._collect(_inside(records), section.type_name).values()
+        return sum(1 << bit for bit in {bits[n[0].name.value] for n in selected if n[0].name.value in bits})
+
+    def _collect(self, sets: Iterable[SelectionSetNode], type_name: str) -> dict[str, list[FieldNode]]:
+        """The fields that apply to an object type, by response key (GraphQL, section 6.3.2)."""
+        fields: dict[str, list[FieldNode]] = {}
+        visited: set[str] = set()
+        for selection_set in sets:
+            self._collect_into(fields, visited, selection_set, type_name)
+        return fields
+
+    def _collect_into(
+        self,
+        fields: dict[str, list[FieldNode]],
+        visited: set[str],
+        selection_set: SelectionSetNode,
+        type_name: str,
+    ) -> None:
+        for selection in selection_set.selections:
+            if not self._included(selection.directives or ()):
+                continue
+            if isinstance(selection, FieldNode):
+                key = (selection.alias or selection.name).value
+                fields.setdefault(key, []).append(selection)
+                continue
+            fragment: FragmentDefinitionNode | InlineFragmentNode
+            if isinstance(selection, FragmentSpreadNode):
+                name = selection.name.value
+                if name in visited:
+                    continue
+                visited.add(name)
+                fragment = self._fragments[name]
+            elif isinstance(selection, InlineFragmentNode):
+                fragment = selection
+            condition = fragment.type_condition
+            if condition is None or self._applies(condition.name.value, type_name):
+                self._collect_into(fields, visited, fragment.selection_set, type_name)
+
+    def _applies(self, condition: str, type_name: str) -> bool:
+        if condition == type_name:
+            return True
+        abstract, concrete = self._schema.get_type(condition), self._schema.get_type(type_name)
+        return is_abstract_type(abstract) and self._schema.is_sub_type(abstract, concrete)  # type: ignore[arg-type]
+
+    def _included(self, directives: Iterable[DirectiveNode]) -> bool:
+        for directive in directives:
+            name = directive.name.value
+            if name in ("skip", "include") and self._switched_on(directive) is (name == "skip"):
+                return False
+        return True
+
+    def _switched_on(self, directive: DirectiveNode) -> bool:
+        (value,) = (argument.value for argument in directive.arguments or ())
+        if isinstance(value, VariableNode):
+            return self._switches[value.name.value]
+        return isinstance(value, BooleanValueNode) and value.value
+
+
+def _inside(nodes: Iterable[FieldNode]) -> list[SelectionSetNode]:
+    return [node.selection_set for node in nodes if node.selection_set is not None]
+
+
+_SECTION_NAMED: dict[tuple[str, SubjectKind], Section] = {
+    (to_camel_case(section.name), kind): section for (_, kind), section in SECTION_OF.items()
+}
+_BITS: dict[str, dict[str, int]] = {
+    section.type_name: {to_camel_case(field.name): bit for bit, field in enumerate(fields_of(section.record))}
+    for section in SECTION_OF.values()
+}

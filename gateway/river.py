@@ -1,0 +1,200 @@
+"""The river: the whole path of an inquiry, in one method, top to bottom.
+
+Each step takes what an earlier one gave and hands its own value on; there is no other way through. Failures
+leave as `GatewayError` by the one door in `gateway.app`.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import Any
+
+import graphql
+import msgspec
+import orjson
+
+from connectors.fetch import Sources
+from gateway import record
+from gateway.artefacts import Artefacts
+from gateway.bind import Call, bind
+from gateway.errors import Code, GatewayError, formatted, from_execution, locations_of
+from gateway.gather import Sections, fetch_sections, search_names
+from gateway.judge import Judgement, judge
+from gateway.ledger import Ledger, LedgerFailure, Position
+from gateway.operation import Operation, check_method, coerce_variables
+from gateway.plan import Prepared
+from gateway.policy import Policy, permissions
+from gateway.shape import denials, subject_answer
+from policies.caller import Caller
+from resolvers.answers import InquiryAnswer, Lookup, Receipt, SearchResult
+from resolvers.records import ArgumentError
+from resolvers.schema import Context
+
+PROVINCE_TIME = timezone(timedelta(hours=8))
+"""China's one time zone: its midnight ends the days that periods count."""
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """A finished response: the body, and the failures in it for the log."""
+
+    body: bytes
+    failures: tuple[GatewayError, ...] = ()
+
+
+class River:
+    """What a request flows through; one for the life of the service. `policy` may be swapped whole.
+
+    `deadline` is the budget of all sources together, in seconds; `clock` gives the time of an inquiry in UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        sources: Sources,
+        artefacts: Artefacts,
+        ledger: Ledger,
+        ledger_key: bytes,
+        deadline: float,
+        max_subjects: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.policy = policy
+        self._sources = sources
+        self._artefacts = artefacts
+        self._ledger = ledger
+        self._ledger_key = ledger_key
+        self._deadline = deadline
+        self._max_subjects = max_subjects
+        self._clock = clock
+
+    async def answer(self, caller: Caller, operation: Operation) -> Answered:
+        """From a verified caller and an operation as read, to the bytes that may leave."""
+        policy, now = self.policy, self._clock()
+        today = now.astimezone(PROVINCE_TIME).date()
+        table = policy.tables.on(today)
+        # plan: what the operation requires, of nobody in particular
+        prepared = policy.documents.get(operation.document, operation.operation_name)
+        check_method(operation, prepared.operation)
+        variables = coerce_variables(prepared.schema, prepared.operation, operation.variables)
+        plan = prepared.plan(variables.coerced)
+        # bind: the subjects, the purpose and the evidence that these variables name
+        call = bind(prepared, plan, variables, max_subjects=self._max_subjects, now=now, today=today)
+        context = Context(caller=caller, inquiry=None, permissions=partial(permissions, table, caller))
+        if call is None:
+            return _respond(prepared, operation, context, {})
+        if operation.by_get:
+            raise GatewayError(Code.INQUIRY_NEEDS_POST)
+        # decide and verify: what may be answered, before anything is fetched
+        judgement = await judge(table, caller, call, self._artefacts)
+        receipt = Receipt(str(uuid.uuid4()), now, policy.bundle.hash, call.purpose)
+        if judgement.refuses(call):
+            position = await self._record(receipt, call, caller, operation, judgement, (), {})
+            raise _refusal(judgement, _extensions(policy, call, judgement, receipt, position))
+        # fetch and shape: granted sections and fields alone; obligations after every cache
+        sections, searches = await asyncio.gather(
+            fetch_sections(call, judgement, caller, policy.bundle, self._sources, self._deadline),
+            search_names(call, judgement, caller, policy.bundle, self._sources, self._deadline),
+        )
+        # record: durable before the first byte
+        position = await self._record(receipt, call, caller, operation, judgement, sections, searches)
+        # respond
+        answer = _answer(call, sections, searches, receipt)
+        extensions = _extensions(policy, call, judgement, receipt, position)
+        return _respond(prepared, operation, msgspec.structs.replace(context, inquiry=answer), extensions)
+
+    async def _record(
+        self,
+        receipt: Receipt,
+        call: Call,
+        caller: Caller,
+        operation: Operation,
+        judgement: Judgement,
+        sections: Sections,
+        searches: Mapping[str, SearchResult],
+    ) -> Position:
+        body = record.row(
+            receipt=receipt,
+            call=call,
+            caller=caller,
+            document=operation.document,
+            judgement=judgement,
+            sections=sections,
+            searches=searches,
+            outcome=_refused_as(judgement).value if judgement.refuses(call) else "ANSWERED",
+            key=self._ledger_key,
+        )
+        try:
+            return await self._ledger.append(body)
+        except LedgerFailure as error:
+            raise GatewayError(Code.LEDGER_UNAVAILABLE) from error
+
+
+def _answer(
+    call: Call, sections: Sections, searches: Mapping[str, SearchResult], receipt: Receipt
+) -> InquiryAnswer:
+    subjects = iter(
+        [subject_answer(question, mine) for question, mine in zip(call.questions, sections, strict=True)]
+    )
+    lookups = {}
+    for lookup in call.lookups:
+        mine = tuple(next(subjects) for _ in lookup.questions)
+        match lookup.plan.field:
+            case "subject":
+                lookups[lookup.plan.key] = Lookup(subject=mine[0])
+            case "subjects":
+                lookups[lookup.plan.key] = Lookup(subjects=mine)
+            case _:
+                lookups[lookup.plan.key] = Lookup(search=searches[lookup.plan.key])
+    return InquiryAnswer(receipt, lookups)
+
+
+def _extensions(
+    policy: Policy, call: Call, judgement: Judgement, receipt: Receipt, position: Position
+) -> dict[str, Any]:
+    extensions: dict[str, Any] = {
+        "receipt": {"id": receipt.id, "position": position.position, "hash": position.hash}
+    }
+    denied = denials(call, judgement, policy.bundle)
+    if denied:
+        extensions["denials"] = denied
+    return extensions
+
+
+def _refused_as(judgement: Judgement) -> Code:
+    return Code.SUBJECT_UNDER_AGE if judgement.minor else Code.REFUSED
+
+
+def _refusal(judgement: Judgement, extensions: dict[str, Any]) -> GatewayError:
+    reason = "part of it is denied, and onDenied is REJECT"
+    return GatewayError(_refused_as(judgement), reason=reason, details=extensions)
+
+
+def _respond(
+    prepared: Prepared, operation: Operation, context: Context, extensions: dict[str, Any]
+) -> Answered:
+    """Execute over values that are all there already; what a library says of an error stays inside."""
+    result = graphql.execute_sync(
+        prepared.schema,
+        prepared.document,
+        context_value=context,
+        variable_values=operation.variables,
+        operation_name=operation.operation_name,
+    )
+    failures = tuple(_execution_failure(error) for error in result.errors or ())
+    body: dict[str, Any] = {"data": result.data}
+    if failures:
+        body["errors"] = [formatted(failure) for failure in failures]
+    if extensions:
+        body["extensions"] = extensions
+    return Answered(orjson.dumps(body), failures)
+
+
+def _execution_failure(error: graphql.GraphQLError) -> GatewayError:
+    cause = error if isinstance(error, ArgumentError) else error.original_error
+    if isinstance(cause, ArgumentError):
+        failure = GatewayError(Code.BAD_ARGUMENT, field=cause.argument, reason=cause.reason)
+        return failure.at(path=error.path, locations=locations_of(error))
+    return from_execution(error)
