@@ -111,8 +111,10 @@ def _service(
     """The service that runs at these ports already, or one started for as long as `stack` is open."""
     gateway, admin = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}"
     if port and sandbox_port and _answers(f"{gateway}/readyz") and _answers(admin):
-        ports = httpx.get(admin, trust_env=False).json()["ports"]
-        return stack.enter_context(Service(gateway, _addresses(ports)))
+        running = httpx.get(admin, trust_env=False).json()["sources"]
+        return stack.enter_context(
+            Service(gateway, {"admin": admin} | {name: source["url"] for name, source in running.items()})
+        )
     state.mkdir(parents=True, exist_ok=True)
     arguments = ["sandbox", "--base-port", str(sandbox_port)]
     if registrations is not None:

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
@@ -90,7 +90,7 @@ class Sandbox:
 
     ports: Mapping[str, int]
     urls: Mapping[str, str]
-    population: Population
+    population: Population = field(repr=False)
 
     @property
     def admin_url(self) -> str:

@@ -1,0 +1,155 @@
+"""A real gateway over real sandbox sources, on loopback, for tests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import uvicorn
+
+from connectors.sandbox.issuer import CLIENTS
+from connectors.sandbox.server import Sandbox
+from gateway.app import create_app
+from gateway.settings import (
+    AuthorizationIssuer,
+    IdentitySettings,
+    LedgerSettings,
+    Settings,
+    SourceSettings,
+)
+
+CLEAN = "91990100FAKE00013D"
+PENALISED = "91990105FAKE00128U"
+REPAIRED = "91990105FAKE00136N"
+ENFORCED = "91990106FAKE001440"
+CONTESTED = "91990200FAKE001529"
+INDIVIDUAL = "92990105FAKE00021D"
+GOVERNMENT = "11990000FAKE000483"
+DEFAULTER = {"number": "990105199912319987", "name": "例失信"}
+
+BUREAU = "market-regulation-bureau"
+BANK = "first-bank"
+BANK_UNIT = "91990100FAKE90020T"
+
+
+def settings_for(sandbox: Sandbox, folder: Path, **changes: Any) -> Settings:
+    """Settings of a gateway whose sources and issuers are the sandbox's."""
+    issuer = sandbox.urls["issuer"]
+    settings = Settings(
+        identity=IdentitySettings(issuer=issuer, audience="credit-gateway", jwks_url=f"{issuer}/jwks"),
+        authorizations=(
+            AuthorizationIssuer(issuer=f"{issuer}/authorizations", jwks_url=f"{issuer}/authorizations/jwks"),
+        ),
+        sources=SourceSettings(
+            urls={name: url for name, url in sandbox.urls.items() if name not in ("admin", "issuer")},
+        ),
+        ledger=LedgerSettings(path=str(folder / "ledger.sqlite"), key_file=str(folder / "ledger.key")),
+    )
+    return msgspec.structs.replace(settings, **changes)
+
+
+class Client:
+    """A client of the gateway, with the sandbox's switches at hand."""
+
+    def __init__(self, http: httpx.AsyncClient, url: str, sandbox: Sandbox, folder: Path) -> None:
+        self.http = http
+        self.url = url
+        self.sandbox = sandbox
+        self.folder = folder
+        self._tokens: dict[tuple[str, str | None, str | None], str] = {}
+
+    async def token(self, client: str, persona: str | None = None, purposes: str | None = None) -> str:
+        key = (client, persona, purposes)
+        if key not in self._tokens:
+            form = {"grant_type": "client_credentials"}
+            form |= {"persona": persona} if persona else {}
+            form |= {"purposes": purposes} if purposes else {}
+            answer = await self.http.post(
+                f"{self.sandbox.urls['issuer']}/token", data=form, auth=(client, CLIENTS[client].secret)
+            )
+            assert answer.status_code == 200, answer.text
+            self._tokens[key] = answer.json()["access_token"]
+        return self._tokens[key]
+
+    async def authorization(
+        self,
+        subject: Mapping[str, str],
+        *,
+        grantee: str = BANK_UNIT,
+        purposes: tuple[str, ...] = ("LOAN_PRECHECK",),
+        categories: tuple[str, ...] = ("TAX_PAYMENT", "SI_HF_PAYMENT", "MARKET", "EVALUATION"),
+        consent: str = "WRITTEN",
+    ) -> str:
+        body = {
+            "subject": subject,
+            "grantee": grantee,
+            "purposes": list(purposes),
+            "categories": list(categories),
+            "days": 30,
+            "consent": consent,
+        }
+        answer = await self.http.post(f"{self.sandbox.urls['issuer']}/authorizations", json=body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["authorization"])
+
+    async def post(
+        self, client: str | None, query: str, variables: Mapping[str, Any] | None = None, **options: Any
+    ) -> httpx.Response:
+        """The raw response to a query; `client` None sends no token."""
+        headers = options.pop("headers", {})
+        if client is not None:
+            headers = {"authorization": f"Bearer {await self.token(client, **options)}", **headers}
+        return await self.http.post(
+            f"{self.url}/graphql", json={"query": query, "variables": variables or {}}, headers=headers
+        )
+
+    async def ask(
+        self, client: str, query: str, variables: Mapping[str, Any] | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """The answer to a query that must be answered without errors."""
+        answer = await self.post(client, query, variables, **options)
+        body: dict[str, Any] = answer.json()
+        assert answer.status_code == 200, body
+        assert "errors" not in body, body["errors"]
+        return body
+
+    async def fault(self, source: str, fault: str, seconds: float = 0.0) -> None:
+        answer = await self.http.put(
+            f"{self.sandbox.admin_url}/faults/{source}", json={"fault": fault, "seconds": seconds}
+        )
+        assert answer.status_code == 200, answer.text
+
+    async def clear_faults(self) -> None:
+        assert (await self.http.delete(f"{self.sandbox.admin_url}/faults")).status_code == 200
+
+    async def requests(self) -> dict[str, int]:
+        """Requests that each credit source has had; the token issuer is none."""
+        counts = (await self.http.get(f"{self.sandbox.admin_url}/counts")).json()
+        return {name: count["requests"] for name, count in counts.items() if name != "issuer"}
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """The application on a free port of a real server."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on"))
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not task.done(), task.exception()
+        await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@asynccontextmanager
+async def gateway(sandbox: Sandbox, folder: Path, **options: Any) -> AsyncIterator[Client]:
+    """A gateway over the sandbox; options of `create_app` by name, all others are settings."""
+    wiring = {name: options.pop(name) for name in ("transport", "ledger_vfs", "clock") if name in options}
+    app = create_app(settings_for(sandbox, folder, **options), environment={}, **wiring)
+    async with serving(app) as url, httpx.AsyncClient(timeout=30, trust_env=False) as http:
+        yield Client(http, url, sandbox, folder)
