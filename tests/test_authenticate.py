@@ -388,7 +388,8 @@ async def test_a_storm_of_unknown_keys_fetches_once_in_a_while(
     storm = [sign(good(), KEY, kid=f"invented-{number}") for number in range(200)]
     for minute in range(3):
         endpoint.requests = 0
-        refusals = await asyncio.gather(*(refusal(keyset, f"Bearer {token}") for token in storm))
+        refusals = [await refusal(keyset, f"Bearer {token}") for token in storm[:20]]
+        refusals += await asyncio.gather(*(refusal(keyset, f"Bearer {token}") for token in storm))
         assert {error.error for error in refusals} == {"invalid_token"}
         assert endpoint.requests == 1, minute
         clock.now += 31

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from issuing import Clock, serving_app
 
+from connectors.sandbox.cast import CAST
 from connectors.sandbox.issuer import CLIENTS, PERSONAS, create_issuer
 from gateway.artefacts import Artefacts
 from gateway.authenticate import Authenticator, Unauthenticated
@@ -71,6 +72,16 @@ async def test_the_subject_portal_speaks_for_an_organisation_or_a_person(
     assert person.identity.resident_number == NUMBER
     assert person.identity.name
     assert NUMBER not in (person.unit, person.client)
+
+
+def test_the_subjects_are_those_that_the_sources_know() -> None:
+    organisation, person = CAST["clean"], CAST["defaulter"]
+    assert (PERSONAS["subject-portal"].unit, PERSONAS["subject-portal"].unit_name) == (
+        CODE,
+        organisation.name,
+    )
+    assert PERSONAS["subject-portal"].subject == {"credit_code": organisation.key}
+    assert PERSONAS["natural-person"].subject == {"resident_number": person.key, "name": person.name}
 
 
 @pytest.mark.parametrize("persona", PERSONAS)

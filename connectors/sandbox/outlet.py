@@ -4,9 +4,12 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from connectors.sandbox.faults import Fault, Wire
 from connectors.sandbox.source import Meter, Source
@@ -39,6 +42,7 @@ class Port:
         config = uvicorn.Config(
             app,
             lifespan="off",
+            http=_Protocol,
             access_log=False,
             log_config=None,
             server_header=False,
@@ -75,6 +79,20 @@ def _bound(port: int) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP that never logs a request, whoever listens to the access log: its paths name subjects."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.access_log = False
 
 
 class _Server(uvicorn.Server):
