@@ -116,10 +116,10 @@ class Client:
         assert "errors" not in body, body["errors"]
         return body
 
-    async def fault(self, source: str, fault: str, seconds: float = 0.0) -> None:
-        answer = await self.http.put(
-            f"{self.sandbox.admin_url}/faults/{source}", json={"fault": fault, "seconds": seconds}
-        )
+    async def fault(self, source: str, fault: str, seconds: float = 20.0) -> None:
+        """Switch a fault on; `seconds` counts for a delay alone."""
+        body = {"fault": fault, "seconds": seconds} if fault == "delay" else {"fault": fault}
+        answer = await self.http.put(f"{self.sandbox.admin_url}/faults/{source}", json=body)
         assert answer.status_code == 200, answer.text
 
     async def clear_faults(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -170,16 +171,12 @@ async def test_rights_work_sees_the_repaired_record_at_issue(client: Client) -> 
       subject(id: $id) { ... on Organisation { penalties { state } } } } }"""
     other = await client.ask(BUREAU, own, {"id": {"creditCode": REPAIRED}})
     assert _subject(other)["penalties"]["state"] == "NONE"
-    rows = client.sandbox.population
-    record = next(iter(_penalties(rows, REPAIRED)))
+    (penalty,) = client.sandbox.population.records.penalties[REPAIRED]
+    record = penalty.number
     body = await client.ask(BUREAU, query, {"id": {"creditCode": REPAIRED}, "records": [record]})
     (node,) = _subject(body)["penalties"]["records"]["nodes"]
     assert node["recordId"] == record
     assert node["repairedOn"] is not None
-
-
-def _penalties(population: Any, key: str) -> list[str]:
-    return [fact.record_id for fact in population.facts("penalty", key)]
 
 
 async def test_publication_ends_before_the_inquiry_limit(client: Client) -> None:
@@ -275,7 +272,7 @@ async def test_kill_9_under_load_loses_no_answered_inquiry(sandbox: Sandbox, tmp
 
 async def _gateway_process(sandbox: Sandbox, folder: Path) -> tuple[asyncio.subprocess.Process, str]:
     """A gateway in a process of its own; the port is found free first."""
-    with __import__("socket").create_server(("127.0.0.1", 0)) as probe:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     issuer = sandbox.urls["issuer"]
     urls = "\n".join(f'{n} = "{u}"' for n, u in sandbox.urls.items() if n not in ("admin", "issuer"))
@@ -330,7 +327,7 @@ async def test_a_faulty_source_leaves_the_rest_of_the_answer(
 ) -> None:
     urls = {name: url for name, url in sandbox.urls.items() if name not in ("admin", "issuer")}
     async with gateway(sandbox, tmp_path, sources=SourceSettings(urls=urls, deadline=0.7)) as client:
-        await client.fault("court", fault, 20.0)
+        await client.fault("court", fault)
         try:
             body = await client.ask(
                 BUREAU, BIDDER_CHECK, {"bidders": [{"id": {"creditCode": code}} for code in BIDDERS]}
