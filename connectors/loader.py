@@ -260,7 +260,9 @@ _SECRET_NAME = re.compile(
 )
 _SECRET_LOOK = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9+=_-]{16,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
-_OUR_WORDS = re.compile(r"(lookup\[\d+\]\.fields|search\.fields|envelope|values|codes|secrets)\b")
+_OUR_WORDS = re.compile(
+    r"(id|title|chinese|owner|lookup\[\d+\]\.fields|search\.fields|envelope|values|codes|secrets)\b"
+)
 
 
 def _refuse_literal_secrets(raw: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,14 +44,13 @@ class Source:
         self._clock = clock
         self._slots = asyncio.Semaphore(file.concurrency)
 
-    async def within(self, until: float, rows: Callable[[], Any]) -> Rows:
+    async def within(self, until: float, rows: Callable[[], Awaitable[Rows]]) -> Rows:
         """What `rows` gathers, if it is there by `until` (loop time) and within the source's own time."""
         try:
             if asyncio.get_running_loop().time() >= until:
                 raise TimeoutError
             async with asyncio.timeout_at(until), self._slots, asyncio.timeout(self.file.timeout_seconds):
-                gathered: Rows = await rows()
-                return gathered
+                return await rows()
         except TimeoutError:
             raise SourceFaultError(FaultCode.TIMEOUT, "no answer in time") from None
 

@@ -1,5 +1,6 @@
 """The service: the only wiring. Nothing else builds a client, reads settings or opens a file."""
 
+import asyncio
 import logging
 import os
 import time
@@ -29,7 +30,7 @@ from gateway.explorer.app import LoginHints, explorer_routes
 from gateway.keysets import KeySet, KeysUnavailableError
 from gateway.ledger import LedgerFailure, SqliteLedger, load_or_create_key
 from gateway.limits import Limits
-from gateway.operation import GRAPHQL_RESPONSE, JSON, accepted_media_type, read
+from gateway.operation import GRAPHQL_RESPONSE, JSON, Headers, Operation, accepted_media_type, read
 from gateway.policy import make_policy
 from gateway.river import Answered, River
 from gateway.settings import Settings
@@ -38,29 +39,31 @@ from policies.bundle import Bundle, load
 
 _LOG = logging.getLogger("gateway")
 
+BODY_SECONDS = 10.0
+"""How long a request's body may take to arrive, in seconds."""
+
 
 class GraphQLEndpoint:
     """`/graphql` as a bare ASGI application: authenticate, read, answer; every failure by one door."""
 
-    def __init__(self, authenticator: Authenticator, river: River, limits: Limits) -> None:
+    def __init__(
+        self, authenticator: Authenticator, river: River, limits: Limits, body_seconds: float = BODY_SECONDS
+    ) -> None:
         self._authenticator = authenticator
         self._river = river
         self._limits = limits
+        self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         begun = time.perf_counter()
-        media_type, headers = GRAPHQL_RESPONSE, {}
+        media_type, headers = _media_type(scope["headers"]), {}
         try:
             if scope["method"] not in ("GET", "POST"):
                 raise GatewayError(Code.METHOD_NOT_ALLOWED)
             authorization = _header(scope, b"authorization")
             caller = await self._authenticator.authenticate(authorization)
-            media_type = accepted_media_type(scope["headers"])
-            operation = await read(
-                scope["method"], scope["headers"], scope["query_string"], receive, self._limits
-            )
-            answered = await self._river.answer(caller, operation)
+            answered = await self._river.answer(caller, await self._read(scope, receive))
             status = 200
         except Exception as error:  # noqa: BLE001  # the one door: nothing leaves but what the table of errors says
             failure = _failure(error)
@@ -74,6 +77,23 @@ class GraphQLEndpoint:
             _LOG.log(logging.ERROR if failure.status >= 500 else logging.INFO, log_text(failure))
         milliseconds = round((time.perf_counter() - begun) * 1000, 2)
         _LOG.info("request", extra={"fields": {"status": status, "ms": milliseconds}})
+
+    async def _read(self, scope: Scope, receive: Receive) -> Operation:
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                return await read(
+                    scope["method"], scope["headers"], scope["query_string"], receive, self._limits
+                )
+        except TimeoutError:
+            raise GatewayError(Code.BODY_TIMEOUT, limit=f"{self._body_seconds:g}") from None
+
+
+def _media_type(headers: Headers) -> str:
+    """The media type of the answer; also of the one that says that none is acceptable."""
+    try:
+        return accepted_media_type(headers)
+    except GatewayError:
+        return GRAPHQL_RESPONSE
 
 
 def _header(scope: Scope, name: bytes) -> str | None:
@@ -94,13 +114,15 @@ def _failure(error: Exception) -> GatewayError:
             return internal(error)
 
 
+# Answers about subjects are for the caller that asked, once.
+_NOT_KEPT = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
 async def _send(send: Send, status: int, media_type: str, headers: Mapping[str, str], body: bytes) -> None:
     fields = {
         "content-type": f"{media_type}; charset=utf-8",
         "content-length": str(len(body)),
-        # Answers about subjects are for the caller that asked, once.
-        "cache-control": "no-store",
-        "x-content-type-options": "nosniff",
+        **_NOT_KEPT,
         **{name.lower(): value for name, value in headers.items()},
     }
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
@@ -126,11 +148,14 @@ def create_app(
     transport: httpx.AsyncBaseTransport | None = None,
     ledger_vfs: str | None = None,
     clock: Callable[[], datetime] = utc_now,
+    monotonic: Callable[[], float] = time.monotonic,
+    body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """The gateway as an ASGI application, with everything open; it closes what it opened when it is stopped.
 
     `transport` stands in for the network to the sources, `ledger_vfs` for SQLite's file layer, `clock` for
-    the time of inquiries. Raises BundleError, SourceFileError, LedgerFailure or ValueError, each naming what
+    the time of inquiries, `monotonic` for the seconds by which issuers' keys age; `body_seconds` is how long a
+    request's body may take. Raises BundleError, SourceFileError, LedgerFailure or ValueError, each naming what
     is wrong.
     """
     bundle = load_bundle(settings.policy.bundle)
@@ -139,8 +164,8 @@ def create_app(
     key = load_or_create_key(Path(settings.ledger.key_file))
     ledger = SqliteLedger.open(Path(settings.ledger.path), key, vfs=ledger_vfs)
     keys_client = httpx.AsyncClient(timeout=5, trust_env=False)
-    token_keys = KeySet(settings.identity.jwks_url, keys_client)
-    trusted = {a.issuer: KeySet(a.jwks_url, keys_client) for a in settings.authorizations}
+    token_keys = KeySet(settings.identity.jwks_url, keys_client, clock=monotonic)
+    trusted = {a.issuer: KeySet(a.jwks_url, keys_client, clock=monotonic) for a in settings.authorizations}
     river = River(
         policy=policy,
         sources=sources,
@@ -174,17 +199,20 @@ def create_app(
     async def ready(_request: Request) -> Response:
         healthy = ledger.healthy or await _recovers(ledger)
         body = {"ready": healthy, "ledger": "ok" if healthy else "failed", "policy": bundle.hash}
-        return JSONResponse(body, 200 if healthy else 503)
+        return JSONResponse(body, 200 if healthy else 503, headers=_NOT_KEPT)
 
     routes = [
-        Route("/graphql", GraphQLEndpoint(authenticator, river, settings.limits)),
+        Route("/graphql", GraphQLEndpoint(authenticator, river, settings.limits, body_seconds)),
         Route("/healthz", _alive),
         Route("/readyz", ready),
     ]
     if settings.explorer.enabled:
         routes += _explorer(settings)
     handlers: Mapping[Any, Any] = {HTTPException: _http_error, Exception: _http_error}
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    # An address is right or it is not there: a redirect would repeat a POST, and has no JSON body.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _sources(
@@ -210,7 +238,7 @@ async def _recovers(ledger: SqliteLedger) -> bool:
 
 
 async def _alive(_request: Request) -> Response:
-    return JSONResponse({"alive": True})
+    return JSONResponse({"alive": True}, headers=_NOT_KEPT)
 
 
 def _explorer(settings: Settings) -> list[Route]:
@@ -244,4 +272,5 @@ async def _http_error(_request: Request, error: Exception) -> Response:
 
 
 def _error_response(failure: GatewayError) -> Response:
-    return Response(error_body([failure]), failure.status, dict(failure.headers), media_type=JSON)
+    headers = {**_NOT_KEPT, **failure.headers}
+    return Response(error_body([failure]), failure.status, headers, media_type=JSON)

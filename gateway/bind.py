@@ -4,12 +4,12 @@ Everything a caller may have written wrong is found here, before anything is dec
 names the field, never the value.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
 
 import msgspec
-from graphql import FieldNode, GraphQLError
+from graphql import FieldNode, GraphQLError, GraphQLField, Undefined, coerce_input_literal
 from graphql.execution.values import VariableValues, get_argument_values
 from strawberry.utils.str_converters import to_camel_case
 
@@ -83,11 +83,14 @@ def bind(
     arguments = _arguments(prepared, "Query", plan.inquiry, variables)
     purpose: str = arguments["purpose"].value
     evidence = _evidence(arguments.get("evidence"), "evidence", today)
-    named = [_named(prepared, lookup, variables, evidence, today) for lookup in plan.lookups]
-    keys = [key for subjects, _ in named for key, _ in subjects]
-    searches = sum(search is not None for _, search in named)
-    if len(keys) + searches > max_subjects:
+    given = [_arguments(prepared, "Inquiry", lookup.node, variables) for lookup in plan.lookups]
+    # Counted before any of them is read, so that a list of thousands costs nothing.
+    if sum(len(each.get("of", "1")) for each in given) > max_subjects:
         raise GatewayError(Code.TOO_MANY_SUBJECTS, limit=max_subjects)
+    named = [_named(lookup, each, evidence, today) for lookup, each in zip(plan.lookups, given, strict=True)]
+    for lookup, (subjects, _) in zip(plan.lookups, named, strict=True):
+        _check_pages(prepared, lookup, {key.kind for key, _ in subjects}, variables)
+    keys = [key for subjects, _ in named for key, _ in subjects]
     if sum(key.kind is SubjectKind.NP for key in keys) > 1:
         raise GatewayError(Code.ONE_PERSON_PER_OPERATION)
     distinct = len({key.hash_input for key in keys})
@@ -120,11 +123,8 @@ def bind(
 Named = tuple[list[tuple[SubjectKey, Evidence]], NameSearch | None]
 
 
-def _named(
-    prepared: Prepared, lookup: LookupPlan, variables: VariableValues, evidence: Evidence, today: date
-) -> Named:
+def _named(lookup: LookupPlan, arguments: Mapping[str, Any], evidence: Evidence, today: date) -> Named:
     """The subjects that one field names, each with its evidence; or the search it makes."""
-    arguments = _arguments(prepared, "Inquiry", lookup.node, variables)
     match lookup.field:
         case "subject":
             return [(_key(arguments["id"], f"{lookup.key}.id", today), evidence)], None
@@ -178,24 +178,43 @@ def _search(arguments: Mapping[str, Any], key: str) -> NameSearch:
     if looks_like_identifier(name):
         reason = "holds an identifier: ask for a subject by its identifier with `subject`"
         raise GatewayError(Code.BAD_ARGUMENT, field=f"{key}.name", reason=reason)
-    first = arguments["first"]
+    return NameSearch(name, arguments["first"], _offset(arguments, key))
+
+
+def _check_pages(
+    prepared: Prepared, lookup: LookupPlan, kinds: Iterable[SubjectKind], variables: VariableValues
+) -> None:
+    """Refuse a wrong page of a section now: the executor meets it when everything has been fetched."""
+    for kind in kinds:
+        for page in lookup.pages[kind]:
+            path = f"{lookup.key}.{page.path}"
+            _offset(_arguments(prepared, page.parent, page.node, variables, path), path)
+
+
+def _offset(arguments: Mapping[str, Any], path: str) -> int:
     try:
-        return NameSearch(name, first, page_offset(first, arguments.get("after"), prefix=f"{key}."))
+        return page_offset(arguments["first"], arguments.get("after"), prefix=f"{path}.")
     except ArgumentError as error:
         raise GatewayError(Code.BAD_ARGUMENT, field=error.argument, reason=error.reason) from None
 
 
 def _arguments(
-    prepared: Prepared, type_name: str, node: FieldNode, variables: VariableValues
+    prepared: Prepared, parent: str, node: FieldNode, variables: VariableValues, path: str | None = None
 ) -> dict[str, Any]:
-    fields = prepared.schema.get_type(type_name).fields  # type: ignore[union-attr]
-    name = node.name.value
+    """A field's coerced arguments; `path` names the field in complaints, by default by its response key."""
+    field: GraphQLField = prepared.schema.get_type(parent).fields[node.name.value]  # type: ignore[union-attr]
     try:
-        return get_argument_values(fields[name], node, variables)
+        return get_argument_values(field, node, variables)
     except GraphQLError:
-        # A variable may hold what its type allows and this argument does not, as null for a one-of input.
+        # Validation lets a nullable variable with a default stand where null may not: what is left is a null.
+        wrong = next(
+            argument.name.value
+            for argument in node.arguments or ()
+            if coerce_input_literal(argument.value, field.args[argument.name.value].type, variables)
+            is Undefined
+        )
         raise GatewayError(
             Code.BAD_ARGUMENT,
-            field=f"{(node.alias or node.name).value}",
-            reason="its input is not allowed here",
+            field=f"{path or (node.alias or node.name).value}.{wrong}",
+            reason="a variable in it is null, which is not allowed here",
         ) from None

@@ -1,10 +1,15 @@
 """The command line: serve, sandbox, demo, token, authorize, schema, ledger."""
 
 import asyncio
+import json
+import math
 import os
 import re
+import signal
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,9 +27,8 @@ from gateway.demo import DEFAULT_PORT, SANDBOX_PORT, run_demo
 from gateway.ledger import LedgerFailure, load_or_create_key
 from gateway.ledger import verify as verify_ledger
 from gateway.logs import configure_logs
-from gateway.settings import SettingsError, load_settings
+from gateway.settings import ServerSettings, SettingsError, load_settings
 from gateway.tokens import TokenError, fetch_token
-from policies.bundle import BundleError
 from resolvers.schema import build_schema
 
 ISSUER = f"http://127.0.0.1:{SANDBOX_PORT + 1}"
@@ -39,25 +43,67 @@ def main() -> None:
 @main.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="Settings file (TOML).")
 def serve(config: Path) -> None:
-    """Run the gateway until it is told to stop (SIGTERM, Ctrl-C)."""
-    try:
+    """Run the gateway until it is told to stop (SIGTERM, Ctrl-C).
+
+    Writes one JSON line to standard output when it is ready, with its address; logs go to standard error.
+    """
+    with _one_line_errors():
         settings = load_settings(config, os.environ)
         configure_logs(settings.log.level)
+        listener = _listen(settings.server)
         app = create_app(settings)
-    except (SettingsError, BundleError, SourceFileError, LedgerFailure, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-    server = settings.server
-    uvicorn.run(
-        app,
-        host=server.host,
-        port=server.port,
-        loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=round(server.drain),
+    server = _Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            http="httptools",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(settings.server.drain),
+        )
     )
+    # uvicorn passes a signal on when it has stopped: to be told to stop is no failure.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Says where it is reached as soon as it is."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = (sockets or [])[0].getsockname()[:2]
+        print(json.dumps({"ready": True, "url": f"http://{f'[{host}]' if ':' in host else host}:{port}"}))
+        sys.stdout.flush()
+
+
+def _listen(server: ServerSettings) -> socket.socket:
+    """A socket at the address of the settings, taken before anything is opened."""
+    try:
+        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            f"server: cannot listen at {server.host}, port {server.port}: {error.strerror}"
+        ) from error
+    return listener
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """What is wrong with what the operator gave is a message, not a traceback."""
+    try:
+        yield
+    except (ValueError, SourceFileError, LedgerFailure, TokenError, httpx.InvalidURL) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"{place}{error.strerror or error}") from error
 
 
 @main.command()
@@ -73,12 +119,12 @@ def serve(config: Path) -> None:
 def sandbox(subjects: int, seed: int, registrations: Path | None, base_port: int, today: Any) -> None:
     """Run the sandbox sources and the token issuer, one port each, on loopback."""
     day: date | None = today.date() if today else None
-    try:
-        run_sandbox(SandboxOptions(
+    with _one_line_errors():
+        run_sandbox(
+            SandboxOptions(
                 subjects=subjects, seed=seed, registrations=registrations, base_port=base_port, today=day
-            ))
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
+            )
+        )
 
 
 @main.command()
@@ -112,10 +158,8 @@ def demo(once: bool, port: int, sandbox_port: int, state: Path, registrations: P
 @click.option("--issuer", default=ISSUER, show_default=True, help="Address of the token issuer.")
 def token(client: str, secret: str | None, persona: str | None, issuer: str) -> None:
     """Print an access token by client credentials."""
-    try:
+    with _one_line_errors():
         print(asyncio.run(fetch_token(issuer, client, secret or CLIENTS[client].secret, persona)))
-    except TokenError as error:
-        raise click.ClickException(str(error)) from error
 
 
 @main.command()
@@ -140,7 +184,8 @@ def authorize(
     issuer: str,
 ) -> None:
     """Print a synthetic subject's signed authorization, from the sandbox's consent service."""
-    if (credit_code is None) is (resident_number is None):
+    person = resident_number is not None and name is not None
+    if (credit_code is not None) is person or (resident_number is None) is not (name is None):
         raise click.UsageError("Give either --credit-code, or --resident-number with --name.")
     subject = (
         {"credit_code": credit_code}
@@ -155,15 +200,24 @@ def authorize(
         "days": days,
         "consent": consent,
     }
+    with _one_line_errors():
+        print(_authorization(issuer, body))
+
+
+def _authorization(issuer: str, body: dict[str, Any]) -> str:
     try:
-        answer = httpx.post(f"{issuer}/authorizations", json=body, timeout=10, trust_env=False)
+        answer = httpx.post(f"{issuer.rstrip('/')}/authorizations", json=body, timeout=10, trust_env=False)
+        said = answer.json()
     except httpx.HTTPError as error:
-        raise click.ClickException(f"the issuer is not reached: {type(error).__name__}") from error
-    if answer.status_code != 201:
-        raise click.ClickException(
-            f"the issuer refuses: {answer.json().get('error_description', 'no reason given')}"
-        )
-    print(answer.json()["authorization"])
+        raise TokenError(f"the issuer is not reached: {type(error).__name__}") from error
+    except ValueError as error:
+        raise TokenError(f"the issuer answered {answer.status_code} without JSON") from error
+    match said:
+        case {"authorization": str(artefact)} if answer.status_code == 201:
+            return artefact
+        case {"error_description": str(description)}:
+            raise TokenError(f"the issuer refuses: {description}")
+    raise TokenError("the issuer answered without an authorization")
 
 
 @main.command()
@@ -172,10 +226,8 @@ def authorize(
 )
 def schema(bundle: str) -> None:
     """Print the schema (SDL) that the bundle makes."""
-    try:
+    with _one_line_errors():
         print(build_schema(load_bundle(bundle)).as_str())
-    except BundleError as error:
-        raise click.ClickException(str(error)) from error
 
 
 @main.group()
@@ -190,7 +242,7 @@ def ledger() -> None:
 @click.option("--receipt", help="position:hash of a receipt (extensions.receipt) that must be in the ledger.")
 def ledger_verify(config: Path | None, path: Path | None, key_file: Path | None, receipt: str | None) -> None:
     """Look for changed, missing and reordered rows; exit 1 when one is found."""
-    try:
+    with _one_line_errors():
         if config is not None:
             settings = load_settings(config, os.environ)
             path, key_file = path or Path(settings.ledger.path), key_file or Path(settings.ledger.key_file)
@@ -200,8 +252,6 @@ def ledger_verify(config: Path | None, path: Path | None, key_file: Path | None,
             raise click.UsageError(f"--key-file: {key_file} does not exist.")
         key = load_or_create_key(key_file) if key_file is not None else None
         found = verify_ledger(path, key, receipt=_receipt(receipt))
-    except (SettingsError, LedgerFailure) as error:
-        raise click.ClickException(str(error)) from error
     seal = "" if key is not None else " (without the key, a cut tail cannot be seen)"
     if not found.ok:
         print(f"NOT OK after {found.rows} rows: {found.finding}{seal}")

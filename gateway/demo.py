@@ -1,13 +1,15 @@
 """The demonstration: sandbox and gateway on loopback, and a showcase over HTTP whose answers are checked."""
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ import httpx
 
 from connectors.sandbox.issuer import CLIENTS, PERSONAS
 from gateway.examples import BIDDER_CHECK, BIDDERS, CREDIT_LOAN, PUBLIC_RECORD
-from gateway.ledger import load_or_create_key, verify
+from gateway.ledger import LedgerFailure, load_or_create_key, verify
 
 DEFAULT_PORT = 8600
 SANDBOX_PORT = 8700
-START_SECONDS = 60
 CONSENT_BOUND = ["TAX_PAYMENT", "SI_HF_PAYMENT", "EVALUATION", "MARKET", "ARREARS", "COMMITMENT", "ASSOC"]
+_STOP_SECONDS = 15
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class DemoError(Exception):
@@ -28,12 +31,18 @@ class DemoError(Exception):
 
 
 class Service(httpx.Client):
-    """The running gateway and its sandbox, as their clients see them."""
+    """The running gateway and its sandbox, as their clients see them.
 
-    def __init__(self, gateway: str, sandbox: Mapping[str, str]) -> None:
+    `started` are the processes that were started for the demonstration, none for a service that ran already.
+    """
+
+    def __init__(
+        self, gateway: str, sandbox: Mapping[str, str], started: Sequence[subprocess.Popen[bytes]] = ()
+    ) -> None:
         super().__init__(timeout=30, trust_env=False)
         self.gateway = gateway
         self.sandbox = sandbox
+        self.started = started
 
     def token(self, client: str, persona: str | None = None) -> str:
         """An access token of the sandbox's issuer."""
@@ -57,13 +66,20 @@ class Service(httpx.Client):
         return str(answer.raise_for_status().json()["authorization"])
 
     def ask(self, token: str, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """The gateway's answer to a query."""
+        """The gateway's answer to a query; raises DemoError for a refusal, or for an answer with faults."""
         answer = self.post(
             f"{self.gateway}/graphql",
             json={"query": query, "variables": variables},
             headers={"authorization": f"Bearer {token}"},
         )
-        return dict(answer.json())
+        try:
+            body = dict(answer.json())
+        except ValueError as error:
+            raise DemoError(f"what answers at {self.gateway} is no gateway") from error
+        if "errors" in body or body.get("data") is None:
+            said = json.dumps(body.get("errors"), ensure_ascii=False)
+            raise DemoError(f"the gateway answers a question of the showcase with {said}")
+        return body
 
     def asked(self, source: str) -> int:
         """How many requests a source of the sandbox has had."""
@@ -73,36 +89,39 @@ class Service(httpx.Client):
     @contextmanager
     def down(self, source: str) -> Iterator[None]:
         """A source whose port is closed for a while."""
-        self.put(f"{self.sandbox['admin']}/faults/{source}", json={"fault": "down"}).raise_for_status()
+        switch = f"{self.sandbox['admin']}/faults/{source}"
+        self.put(switch, json={"fault": "down"}).raise_for_status()
         try:
             yield
         finally:
-            self.delete(f"{self.sandbox['admin']}/faults").raise_for_status()
+            self.put(switch, json={"fault": "off"}).raise_for_status()
 
 
 def run_demo(*, once: bool, port: int, sandbox_port: int, state: Path, registrations: Path | None) -> int:
-    """Run the demonstration; 0 when every answer of the showcase is what the scenario demands."""
-    with ExitStack() as stack:
-        try:
+    """Run the demonstration; 0 when every answer of the showcase is what the scenario demands.
+
+    Unless `once`, the service stays up until Ctrl-C. What was started here is stopped here.
+    """
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with ExitStack() as stack:
             service = _service(stack, port, sandbox_port, state, registrations)
             failures = showcase(service)
-        except (DemoError, httpx.HTTPError) as error:
-            print(f"The demonstration cannot run: {error}", file=sys.stderr)
-            return 1
-        if (state / "ledger.sqlite").exists():
-            found = verify(state / "ledger.sqlite", load_or_create_key(state / "ledger.key"))
-            print(
-                f"\nThe ledger: {found.rows} inquiries, {found.finding or 'nothing changed, missing or reordered'}."
-            )
-            failures += [] if found.ok else ["the ledger does not verify"]
-        print(
-            f"\nShowcase: {'; '.join(failures) if failures else 'every answer is what the scenario demands'}."
-        )
-        if once or failures:
+            if service.started:
+                failures += _ledger(state)
+            verdict = f"WRONG: {'; '.join(failures)}" if failures else "every answer is as demanded"
+            print(f"\nShowcase: {verdict}.", flush=True)
+            if not once and not failures:
+                _invite(service)
+                _stay(service)
             return 1 if failures else 0
-        _invite(service)
-        _wait()
-    return 0
+    except (DemoError, LedgerFailure, httpx.HTTPError, OSError) as error:
+        print(f"The demonstration cannot run: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("The demonstration was interrupted.", file=sys.stderr)
+        return 130
 
 
 def _service(
@@ -110,68 +129,72 @@ def _service(
 ) -> Service:
     """The service that runs at these ports already, or one started for as long as `stack` is open."""
     gateway, admin = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}"
-    if port and sandbox_port and _answers(f"{gateway}/readyz") and _answers(admin):
-        running = httpx.get(admin, trust_env=False).json()["sources"]
-        return stack.enter_context(
-            Service(gateway, {"admin": admin} | {name: source["url"] for name, source in running.items()})
-        )
+    match _json(f"{gateway}/readyz"), _json(admin):
+        case {"ready": True}, {"sources": dict(running)}:
+            print(f"A service runs already at {gateway}: it is asked, and left running.")
+            addresses = {name: source["url"] for name, source in running.items()}
+            return stack.enter_context(Service(gateway, {"admin": admin} | addresses))
     state.mkdir(parents=True, exist_ok=True)
     arguments = ["sandbox", "--base-port", str(sandbox_port)]
     if registrations is not None:
         arguments += ["--registrations", str(registrations)]
-    sandbox = _start(stack, arguments, stdout=subprocess.PIPE)
-    ports = _ready_line(sandbox)["ports"]
+    sandbox = _start(stack, arguments, state / "sandbox.log")
+    ports = _ready_line(sandbox, state / "sandbox.log")["ports"]
+    addresses = {name: f"http://127.0.0.1:{number}" for name, number in ports.items()}
     config = state / "gateway.toml"
-    config.write_text(_config(port, _addresses(ports)), "utf-8")
-    log = stack.enter_context((state / "gateway.log").open("ab"))
-    process = _start(stack, ["serve", "--config", str(config)], stderr=log)
-    _await_ready(process, f"{gateway}/readyz", state / "gateway.log")
-    return stack.enter_context(Service(gateway, _addresses(ports)))
+    config.write_text(_config(port, addresses), "utf-8")
+    process = _start(stack, ["serve", "--config", str(config)], state / "gateway.log")
+    gateway = _ready_line(process, state / "gateway.log")["url"]
+    return stack.enter_context(Service(gateway, addresses, (sandbox, process)))
 
 
-def _addresses(ports: Mapping[str, int]) -> dict[str, str]:
-    return {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-
-
-def _answers(url: str) -> bool:
+def _json(url: str) -> Any:
+    """What an address answers as JSON, None where nothing or something else answers."""
     try:
-        return httpx.get(url, timeout=2, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
+        return httpx.get(url, timeout=2, trust_env=False).json()
+    except (httpx.HTTPError, ValueError):
+        return None
 
 
-def _start(stack: ExitStack, arguments: list[str], **pipes: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "from gateway.cli import main; main()", *arguments]
-    process = subprocess.Popen(command, **pipes)  # noqa: S603  # our own command with our own arguments
-    stack.callback(_stop, process)
+def _start(stack: ExitStack, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    # -P: a folder named like one of our packages, where the visitor happens to be, is not ours.
+    command = [sys.executable, "-P", "-c", "from gateway.cli import main; main()", *arguments]
+    with log.open("ab") as errors, _undisturbed():
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)  # noqa: S603  # our own command
+        stack.callback(_stop, process)
     return process
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals wait until the end: between a start and its note, Ctrl-C would leave a process behind."""
+    came: list[int] = []
+    held = {number: signal.signal(number, lambda n, _: came.append(n)) for number in _STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, earlier in held.items():
+            signal.signal(number, earlier)
+    for first in came[:1]:
+        signal.raise_signal(first)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(timeout=15)
+        process.communicate(timeout=_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
-def _ready_line(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    if process.stdout is None:
-        raise DemoError("the sandbox has no output to read")
-    line = process.stdout.readline()
+def _ready_line(process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
+    """What a process writes when it is ready; raises DemoError with its last words when it ends instead."""
+    line = process.stdout.readline() if process.stdout is not None else b""
     if not line:
-        raise DemoError("the sandbox did not start: see its message above")
+        last = log.read_text("utf-8").splitlines()[-1:] or ["no message"]
+        raise DemoError(f"{log.stem} did not start: {last[0].removeprefix('Error: ')}")
     return dict(json.loads(line))
-
-
-def _await_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while not _answers(url):
-        if process.poll() is not None or time.monotonic() > end:
-            last = log.read_text("utf-8").splitlines()[-1:] or ["no message"]
-            raise DemoError(f"the gateway did not start: {last[0]}")
-        time.sleep(0.1)
 
 
 def _config(port: int, addresses: Mapping[str, str]) -> str:
@@ -218,7 +241,7 @@ def _bidders(service: Service) -> list[str]:
     answer = service.ask(token, BIDDER_CHECK, _bidder_variables())
     _show(BIDDER_CHECK, answer)
     clean, penalised, repaired, enforced, contested = answer["data"]["inquiry"]["subjects"]
-    marks = [mark for node in contested["penalties"]["records"]["nodes"] for mark in node["marks"]]
+    marks = [mark for node in _nodes(contested["penalties"]) for mark in node["marks"]]
     return _wrong(
         {
             "bidder 1 is clean": clean["penalties"]["state"] == clean["enforcement"]["state"] == "NONE",
@@ -227,8 +250,7 @@ def _bidders(service: Service) -> list[str]:
             "bidder 4 is on the court's list": enforced["enforcement"]["state"] == "HAS",
             "bidder 4 is seriously dishonest": enforced["seriousDishonesty"]["state"] == "HAS",
             "bidder 5's penalty carries its mark": "UNDER_OBJECTION" in marks,
-            "bidder 5's penalty beyond five years is gone": contested["penalties"]["records"]["totalCount"]
-            == 2,
+            "bidder 5's penalty beyond five years is gone": len(_nodes(contested["penalties"])) == 2,
             "the inquiry has a receipt": answer["extensions"]["receipt"]["position"] > 0,
         }
     )
@@ -241,40 +263,41 @@ def _bidder_variables() -> dict[str, Any]:
 def _loan(service: Service) -> list[str]:
     print("\n2. A bank decides on a credit loan, with the subject's authorization.")
     authorization = service.authorization(BIDDERS[0], PERSONAS["first-bank"].unit)
-    answer = service.ask(
-        service.token("first-bank"),
-        CREDIT_LOAN,
-        {"subject": {"creditCode": BIDDERS[0]}, "authorization": authorization},
-    )
+    answer = service.ask(service.token("first-bank"), CREDIT_LOAN, _loan_variables(BIDDERS[0], authorization))
     _show(CREDIT_LOAN, answer)
     subject = answer["data"]["inquiry"]["subject"]
+    bands = [node["amountBand"] for node in _nodes(subject["taxPayments"])]
     return _wrong(
         {
             "registration is answered": subject["registration"]["state"] == "HAS",
-            "tax is answered in bands": bool(subject["taxPayments"]["records"]["nodes"][0]["amountBand"]),
+            "tax is answered in bands": bool(bands) and all(bands),
             "two providers stand side by side": len(
-                {node["provider"] for node in subject["marketCredit"]["records"]["nodes"]}
+                {node["provider"] for node in _nodes(subject["marketCredit"])}
             )
             == 2,
         }
     )
 
 
+def _loan_variables(code: str, authorization: str) -> dict[str, Any]:
+    return {"subject": {"creditCode": code}, "authorization": authorization}
+
+
 def _denied(service: Service) -> list[str]:
     print("\n3. The bank tries that authorization on another company: denied, and no source is asked.")
     authorization = service.authorization(BIDDERS[0], PERSONAS["first-bank"].unit)
     before = service.asked("taxation"), service.asked("market-a")
-    answer = service.ask(
-        service.token("first-bank"),
-        CREDIT_LOAN,
-        {"subject": {"creditCode": BIDDERS[1]}, "authorization": authorization},
-    )
-    _show(CREDIT_LOAN, answer, denials=True)
+    answer = service.ask(service.token("first-bank"), CREDIT_LOAN, _loan_variables(BIDDERS[1], authorization))
+    _show(CREDIT_LOAN, answer)
+    for denial in answer["extensions"].get("denials", [])[:1]:
+        print(f"   why     {denial['message']}")
+        print(f"   basis   {', '.join(denial['basis'])}")
+        print(f"   remedy  {denial['remedy']}")
     subject = answer["data"]["inquiry"]["subject"]
     return _wrong(
         {
             "tax is denied": subject["taxPayments"]["state"] == "DENIED",
-            "the denial says why": subject["taxPayments"]["reason"]["code"] == "DENY_NO_AUTHORISATION_SCOPE",
+            "the denial says why": _reason(subject["taxPayments"]) == "DENY_NO_AUTHORISATION_SCOPE",
             "what is denied is not fetched": before == (service.asked("taxation"), service.asked("market-a")),
             "what is open is answered": subject["registration"]["state"] == "HAS",
         }
@@ -282,11 +305,11 @@ def _denied(service: Service) -> list[str]:
 
 
 def _source_down(service: Service) -> list[str]:
-    print("\n4. The court's system is down while the department asks: unknown is not clean.")
+    print("\n4. The court's system is down while the department asks again: unknown is not clean.")
     token = service.token("market-regulation-bureau")
     with service.down("court"):
         answer = service.ask(token, BIDDER_CHECK, _bidder_variables())
-    _show(BIDDER_CHECK, answer)
+    _show(BIDDER_CHECK, answer, only=("penalties", "enforcement"))
     subjects = answer["data"]["inquiry"]["subjects"]
     return _wrong(
         {
@@ -298,73 +321,95 @@ def _source_down(service: Service) -> list[str]:
 
 def _wrong(demands: Mapping[str, bool]) -> list[str]:
     for demand, met in demands.items():
-        print(f"   {'ok ' if met else 'WRONG'} {demand}")
+        print(f"   {'ok   ' if met else 'WRONG'}   {demand}")
     return [demand for demand, met in demands.items() if not met]
 
 
-def _show(query: str, answer: Mapping[str, Any], *, denials: bool = False) -> None:
-    """The question's first lines and its answer, a line a section."""
-    asked = [line for line in query.splitlines() if line and not line.startswith("#")]
-    print(f"   {asked[0]} {asked[1].strip()} …")
-    if answer.get("data") is None:
-        print(f"   no data: {json.dumps(answer.get('errors'), ensure_ascii=False)}")
-        raise DemoError("the gateway refused a question of the showcase")
+def _show(query: str, answer: Mapping[str, Any], only: Sequence[str] = ()) -> None:
+    """The inquiry of a question and its answer; of the sections `only` these, all when there are none."""
+    (asked,) = re.findall(r"inquiry\(\s*(.*?)\s*\)", query, re.DOTALL)
+    print(f"   inquiry({' '.join(asked.split())})")
     inquiry = answer["data"]["inquiry"]
     for subject in inquiry.get("subjects") or [inquiry["subject"]]:
-        for name, section in subject.items():
-            if isinstance(section, dict):
-                print(f"     {name:22} {_line(section)}")
-        print()
-    if denials:
-        for denial in answer["extensions"]["denials"][:1]:
-            print(f"   denied: {denial['code']}: {denial['message']} Basis: {', '.join(denial['basis'])}.")
-            print(f"   remedy: {denial['remedy']}")
+        sections = {name: section for name, section in subject.items() if isinstance(section, dict)}
+        registration = sections.pop("registration")
+        print(f"\n   {_text(registration) if registration['state'] == 'HAS' else registration['state']}")
+        shown = {name: section for name, section in sections.items() if name in only or not only}
+        for line in _lines(shown):
+            print(f"     {line}")
     receipt = answer["extensions"]["receipt"]
-    print(f"   receipt {receipt['id']} at position {receipt['position']}")
+    print(f"\n   receipt {receipt['id']}, position {receipt['position']} of the ledger")
 
 
-def _line(section: Mapping[str, Any]) -> str:
-    reason = (section.get("reason") or {}).get("code", "")
-    record = section.get("record")
-    nodes = [record] if record else (section.get("records") or {}).get("nodes") or []
-    first = ", ".join(_value(value) for value in nodes[0].values() if value) if nodes else ""
-    more = f" (+{len(nodes) - 1})" if len(nodes) > 1 else ""
-    return f"{section['state']:8} {reason}{first}{more}"
+def _lines(sections: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each section that has records; the others by state, a line for each."""
+    for name, section in sections.items():
+        if section["state"] == "HAS":
+            yield f"HAS      {name}: {_text(section)}"
+    empty = [(section["state"], _reason(section), name) for name, section in sections.items()]
+    empty = sorted((entry for entry in empty if entry[0] != "HAS"), key=lambda entry: entry[:2])
+    for (state, reason), group in groupby(empty, key=lambda entry: entry[:2]):
+        yield f"{state:8} {', '.join(name for _, _, name in group)}{f' ({reason})' if reason else ''}"
+
+
+def _text(section: Mapping[str, Any]) -> str:
+    """The first record of a section, and how many more there are."""
+    nodes = _nodes(section)
+    first = ", ".join(_value(value) for value in nodes[0].values() if value) if nodes else "nothing asked"
+    return f"{first} (+{len(nodes) - 1})" if len(nodes) > 1 else first
+
+
+def _nodes(section: Mapping[str, Any]) -> list[dict[str, Any]]:
+    record, records = section.get("record"), section.get("records")
+    return [record] if record else (records or {}).get("nodes") or []
+
+
+def _reason(section: Mapping[str, Any]) -> str:
+    return str((section.get("reason") or {}).get("code", ""))
 
 
 def _value(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _ledger(state: Path) -> list[str]:
+    found = verify(state / "ledger.sqlite", load_or_create_key(state / "ledger.key"))
+    print(f"\nLedger: {found.rows} inquiries, {found.finding or 'nothing changed, missing or reordered'}.")
+    return [] if found.ok else ["the ledger does not verify"]
+
+
 # For the visitor ---------------------------------------------------------------------------------------------
 
 
 def _invite(service: Service) -> None:
-    body = json.dumps(
-        {
-            "query": " ".join(PUBLIC_RECORD.split("\n", 1)[1].split()),
-            "variables": {"subject": {"creditCode": BIDDERS[1]}},
-        }
-    )
-    print(f"\nExplorer: {service.gateway}/explorer (it starts with the developer's token)\n")
+    body = {
+        "query": " ".join(PUBLIC_RECORD.split("\n", 1)[1].split()),
+        "variables": {"subject": {"creditCode": BIDDERS[1]}},
+    }
+    program = shlex.quote(str(Path(sys.executable).with_name("credit-gateway")))
+    print("\nTokens, good for twelve hours and for synthetic subjects:\n")
     for title, client in (
         ("department", "market-regulation-bureau"),
         ("bank", "first-bank"),
         ("subject", "subject-portal"),
         ("developer", "developer"),
     ):
-        print(f"Token of the {title}:\n{service.token(client)}\n")
-    print("A first query to paste (the developer's token is fetched by the command inside):\n")
+        print(f"{title}:\n{service.token(client)}\n")
     print(
+        "A first query to paste; it takes a developer's token:\n\n"
         f"curl -s {service.gateway}/graphql -H 'content-type: application/json' \\\n"
-        f'  -H "authorization: Bearer $(.venv/bin/credit-gateway token --client developer '
-        f"--issuer {service.sandbox['issuer']})\" \\\n  -d '{body}'\n"
+        f'  -H "authorization: Bearer $({program} token --client developer '
+        f'--issuer {service.sandbox["issuer"]})" \\\n  -d {shlex.quote(json.dumps(body))}\n'
     )
+    print(f"Explorer: {service.gateway}/explorer (it starts with the developer's token)")
+    print(f"Sandbox:  {service.sandbox['admin']} (its subjects at /cast, what it was asked at /counts)")
     print("Running until Ctrl-C.", flush=True)
 
 
-def _wait() -> None:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    stop.wait()
+def _stay(service: Service) -> None:
+    try:
+        while all(process.poll() is None for process in service.started):
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        return
+    raise DemoError("the sandbox or the gateway ended: see the log files beside the ledger")

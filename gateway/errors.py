@@ -26,6 +26,7 @@ class Code(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
     NOT_ACCEPTABLE = "NOT_ACCEPTABLE"
     BODY_TOO_LARGE = "BODY_TOO_LARGE"
+    BODY_TIMEOUT = "BODY_TIMEOUT"
     URL_TOO_LONG = "URL_TOO_LONG"
     MALFORMED_BODY = "MALFORMED_BODY"
     BAD_REQUEST_FIELD = "BAD_REQUEST_FIELD"
@@ -87,7 +88,7 @@ FAILURES: Final[Mapping[Code, Failure]] = MappingProxyType(
         ),
         Code.METHOD_NOT_ALLOWED: Failure(
             405,
-            "This address answers to GET and POST only.",
+            "This address does not serve this method: 'Allow' names those it serves.",
             "method not allowed",
             MappingProxyType({"Allow": "GET, POST"}),
         ),
@@ -105,6 +106,13 @@ FAILURES: Final[Mapping[Code, Failure]] = MappingProxyType(
         ),
         Code.BODY_TOO_LARGE: Failure(
             413, "The request body is larger than {limit} bytes.", "body over {limit} bytes"
+        ),
+        Code.BODY_TIMEOUT: Failure(
+            408,
+            "The request body did not arrive within {limit} seconds.",
+            "body not there within {limit} seconds",
+            # RFC 9110, 15.5.9: the rest of the body may still come, so the connection is of no more use.
+            MappingProxyType({"Connection": "close"}),
         ),
         Code.URL_TOO_LONG: Failure(
             414, "The query string is longer than {limit} bytes.", "query string over {limit} bytes"

@@ -36,16 +36,25 @@ Asked = Mapping[str, int]
 """Category to the mask of the record fields asked."""
 
 
+class PagePlan(msgspec.Struct, frozen=True):
+    """A `records` field of a section: its response path below the subject, its parent type, its arguments."""
+
+    path: str
+    parent: str
+    node: FieldNode
+
+
 class LookupPlan(msgspec.Struct, frozen=True):
     """A field of the inquiry: its response key, its name (subject, subjects, search) and what it asks by kind.
 
-    `node` holds the arguments; they are read when variables are known.
+    `node` holds the arguments, as those of `pages` do; they are read when variables are known.
     """
 
     key: str
     field: str
     node: FieldNode
     sections: dict[SubjectKind, Asked]
+    pages: dict[SubjectKind, tuple[PagePlan, ...]]
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -65,8 +74,16 @@ class Prepared(msgspec.Struct, frozen=True):
     plans: dict[tuple[bool, ...], Plan]
 
     def plan(self, variables: Mapping[str, object]) -> Plan:
-        """The plan for these coerced variables; compiled when their switches are first seen."""
-        values = tuple(bool(variables.get(name)) for name in self.switches)
+        """The plan for these coerced variables; compiled when their switches are first seen.
+
+        Raises BAD_VARIABLE for a switch that is null, which a default allows in the type, and
+        ONE_INQUIRY_PER_OPERATION.
+        """
+        for name in self.switches:
+            if variables.get(name) is None:
+                reason = "must not be null: @skip or @include reads it"
+                raise GatewayError(Code.BAD_VARIABLE, field=f"${name}", reason=reason)
+        values = tuple(bool(variables[name]) for name in self.switches)
         if values not in self.plans:
             if len(self.plans) >= _MAX_PLANS:
                 self.plans.clear()
@@ -74,19 +91,25 @@ class Prepared(msgspec.Struct, frozen=True):
         return self.plans[values]
 
 
-_MAX_PLANS = 64
+_MAX_PLANS = 16
+"""Plans kept of one document: its switches may have any number of combinations."""
 
 
 class Documents:
     """Parsed and validated documents by exact text and operation name: a bounded, least-recently-used cache.
 
-    One belongs to one schema, and so to one policy bundle: a reload starts another.
+    One belongs to one schema, and so to one policy bundle: a reload starts another. It holds `size` documents
+    of `characters` together, as a parsed document takes more than a hundred bytes for each of its characters.
     """
 
-    def __init__(self, schema: GraphQLSchema, limits: Limits, *, size: int = 1000) -> None:
+    def __init__(
+        self, schema: GraphQLSchema, limits: Limits, *, size: int = 1000, characters: int = 1_000_000
+    ) -> None:
         self._schema = schema
         self._limits = limits
         self._size = size
+        self._characters = characters
+        self._held = 0
         self._prepared: OrderedDict[tuple[str, str | None], Prepared] = OrderedDict()
 
     def get(self, text: str, operation_name: str | None) -> Prepared:
@@ -97,32 +120,48 @@ class Documents:
             document = parse(text, self._limits)
             operation = select_operation(document, operation_name)
             validate(self._schema, document)
-            prepared = Prepared(document, operation, self._schema, _switches(document), {})
-            self._prepared[key] = prepared
-            if len(self._prepared) > self._size:
-                self._prepared.popitem(last=False)
+            switches = _switches(operation, _fragments(document))
+            prepared = Prepared(document, operation, self._schema, switches, {})
+            self._keep(key, prepared)
         else:
             self._prepared.move_to_end(key)
         return prepared
 
+    def _keep(self, key: tuple[str, str | None], prepared: Prepared) -> None:
+        self._prepared[key] = prepared
+        self._held += len(key[0])
+        while len(self._prepared) > self._size or self._held > self._characters:
+            (text, _), _ = self._prepared.popitem(last=False)
+            self._held -= len(text)
 
-def _switches(document: DocumentNode) -> tuple[str, ...]:
-    """The variables that some @skip or @include of the document reads."""
-    found: dict[str, None] = {}
-    waiting: list[SelectionSetNode] = [
-        definition.selection_set
+
+def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
+    return {
+        definition.name.value: definition
         for definition in document.definitions
-        if isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode)
-    ]
+        if isinstance(definition, FragmentDefinitionNode)
+    }
+
+
+def _switches(
+    operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
+) -> tuple[str, ...]:
+    """The variables that some @skip or @include of the operation, or of a fragment it reaches, reads."""
+    found: dict[str, None] = {}
+    reached: set[str] = set()
+    waiting: list[SelectionSetNode] = [operation.selection_set]
     while waiting:
         for selection in waiting.pop().selections:
             for directive in selection.directives or ():
                 for argument in directive.arguments or ():
                     if isinstance(argument.value, VariableNode):
                         found[argument.value.name.value] = None
-            inner = getattr(selection, "selection_set", None)
-            if inner is not None:
-                waiting.append(inner)
+            if isinstance(selection, FragmentSpreadNode):
+                if selection.name.value not in reached:
+                    reached.add(selection.name.value)
+                    waiting.append(fragments[selection.name.value].selection_set)
+            elif isinstance(selection, FieldNode | InlineFragmentNode) and selection.selection_set:
+                waiting.append(selection.selection_set)
     return tuple(found)
 
 
@@ -133,11 +172,7 @@ class _Compiler:
         self._operation = prepared.operation
         self._schema = prepared.schema
         self._switches = switches
-        self._fragments = {
-            definition.name.value: definition
-            for definition in prepared.document.definitions
-            if isinstance(definition, FragmentDefinitionNode)
-        }
+        self._fragments = _fragments(prepared.document)
 
     def plan(self) -> Plan:
         root = self._collect([self._operation.selection_set], "Query")
@@ -148,32 +183,42 @@ class _Compiler:
             raise GatewayError(Code.ONE_INQUIRY_PER_OPERATION)
         fields = self._collect(_inside(inquiries[0]), "Inquiry")
         lookups = tuple(
-            LookupPlan(key, nodes[0].name.value, nodes[0], self._by_kind(nodes))
+            self._lookup(key, nodes)
             for key, nodes in fields.items()
             if nodes[0].name.value in ("subject", "subjects", "search")
         )
         return Plan(inquiries[0][0], lookups)
 
-    def _by_kind(self, nodes: list[FieldNode]) -> dict[SubjectKind, Asked]:
-        if nodes[0].name.value == "search":
-            return {}
-        return {kind: self._sections(nodes, kind, name) for kind, name in KIND_TYPES.items()}
+    def _lookup(self, key: str, nodes: list[FieldNode]) -> LookupPlan:
+        sections: dict[SubjectKind, Asked] = {}
+        pages: dict[SubjectKind, tuple[PagePlan, ...]] = {}
+        if nodes[0].name.value != "search":
+            for kind, type_name in KIND_TYPES.items():
+                sections[kind], pages[kind] = self._sections(nodes, kind, type_name)
+        return LookupPlan(key, nodes[0].name.value, nodes[0], sections, pages)
 
-    def _sections(self, nodes: list[FieldNode], kind: SubjectKind, type_name: str) -> Asked:
+    def _sections(
+        self, nodes: list[FieldNode], kind: SubjectKind, type_name: str
+    ) -> tuple[Asked, tuple[PagePlan, ...]]:
         asked: dict[str, int] = {}
-        for fields in self._collect(_inside(nodes), type_name).values():
+        pages: list[PagePlan] = []
+        for key, fields in self._collect(_inside(nodes), type_name).items():
             section = _SECTION_NAMED.get((fields[0].name.value, kind))
             if section is not None:
-                asked[section.category] = asked.get(section.category, 0) | self._record_fields(
-                    fields, section
-                )
-        return asked
+                parent = f"{section.type_name}Section"
+                inner = self._collect(_inside(fields), parent)
+                asked[section.category] = asked.get(section.category, 0) | self._record_fields(inner, section)
+                pages += [
+                    PagePlan(f"{key}.{inner_key}", parent, found[0])
+                    for inner_key, found in inner.items()
+                    if found[0].name.value == "records"
+                ]
+        return asked, tuple(pages)
 
-    def _record_fields(self, nodes: list[FieldNode], section: Section) -> int:
-        """The mask of the record fields selected below a section, through the connection's shapes."""
-        level = self._collect(_inside(nodes), f"{section.type_name}Section")
+    def _record_fields(self, inside: Mapping[str, list[FieldNode]], section: Section) -> int:
+        """The mask of the record fields selected inside a section, through the connection's shapes."""
         records: list[FieldNode] = []
-        for found in level.values():
+        for found in inside.values():
             match found[0].name.value:
                 case "record":
                     records += found
@@ -187,8 +232,10 @@ class _Compiler:
                                 edges = self._collect(_inside(inner), f"{section.type_name}Edge")
                                 records += [n for ns in edges.values() for n in ns if n.name.value == "node"]
         bits = _BITS[section.type_name]
+        # The records come from several places of the answer: one response key may be another field in each.
         selected = self._collect(_inside(records), section.type_name).values()
-        return sum(1 << bit for bit in {bits[n[0].name.value] for n in selected if n[0].name.value in bits})
+        names = {node.name.value for nodes in selected for node in nodes}
+        return sum(1 << bits[name] for name in names if name in bits)
 
     def _collect(self, sets: Iterable[SelectionSetNode], type_name: str) -> dict[str, list[FieldNode]]:
         """The fields that apply to an object type, by response key (GraphQL, section 6.3.2)."""

@@ -51,10 +51,11 @@ def row(
         "day": call.today.isoformat(),
         "policy": receipt.policy_version,
         "outcome": outcome,
-        "caller": _caller(caller),
+        "caller": _caller(caller, key),
         "purpose": call.purpose,
         "on_denied": call.on_denied.value,
-        "document": hashlib.sha256(document.encode("utf-8", "surrogatepass")).hexdigest(),
+        # Keyed: a document may hold an identifier, and of a known query a bare digest would give it away.
+        "document": keyed_hash(key, f"document:{document}"),
         "subjects": [
             _subject(question, decided, sections[index] if sections else {}, judgement, caller, key)
             for index, (question, decided) in enumerate(zip(call.questions, judgement.decisions, strict=True))
@@ -68,10 +69,12 @@ def row(
     return msgspec.json.encode(body)
 
 
-def _caller(caller: Caller) -> dict[str, Any]:
+def _caller(caller: Caller, key: bytes) -> dict[str, Any]:
+    # A subject that asks about itself is its own unit: its number and its name are those of a subject.
+    own = caller.identity is not None
     return {
-        "unit": caller.unit,
-        "unit_name": caller.unit_name,
+        "unit": keyed_hash(key, f"unit:{caller.unit}") if own else caller.unit,
+        "unit_name": None if own else caller.unit_name,
         "type": caller.type,
         "level": caller.level,
         "division": caller.division,

@@ -1,17 +1,20 @@
 """Settings: one TOML file, overridden by the environment, read once and frozen.
 
-An environment variable `CREDIT_GATEWAY_<SECTION>__<KEY>` overrides a scalar setting, as
-`CREDIT_GATEWAY_SERVER__PORT=8080`. Relative paths in the file are relative to the file.
+An environment variable `CREDIT_GATEWAY_<SECTION>__<KEY>` overrides a single value, as
+`CREDIT_GATEWAY_SERVER__PORT=8080`; one outside the sections is `CREDIT_GATEWAY_<KEY>`. Names without a double
+underscore that are no setting are left alone: the secrets of sources are named so. Relative paths are relative
+to the file.
 """
 
 import ipaddress
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
+import msgspec.inspect
 from msgspec import Meta
 
 from gateway.limits import Limits
@@ -55,7 +58,7 @@ class AuthorizationIssuer(_Section, frozen=True):
 
 
 class PolicySettings(_Section, frozen=True):
-    """The policy bundle: the name of one that is installed, or a directory."""
+    """The policy bundle: the name of one that is installed, or a directory, written with a slash."""
 
     bundle: Text = "example"
 
@@ -78,6 +81,15 @@ class LedgerSettings(_Section, frozen=True):
 
     path: Text = "ledger.sqlite"
     key_file: Text = "ledger.key"
+
+
+class LimitSettings(Limits, frozen=True, forbid_unknown_fields=True):
+    """The limits of one request, each at least 1."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if getattr(self, name) < 1:
+                raise ValueError(f"Expected `int` >= 1 for `{name}`")
 
 
 class ExplorerSettings(_Section, frozen=True):
@@ -104,7 +116,7 @@ class Settings(_Section, frozen=True):
     policy: PolicySettings = PolicySettings()
     sources: SourceSettings = SourceSettings()
     ledger: LedgerSettings = LedgerSettings()
-    limits: Limits = Limits()
+    limits: LimitSettings = LimitSettings()
     max_subjects: Annotated[int, Meta(ge=1, le=1000)] = 100
     explorer: ExplorerSettings = ExplorerSettings()
     log: LogSettings = LogSettings()
@@ -120,7 +132,7 @@ def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
         raise SettingsError(f"{path}: is not TOML: {error}") from error
     _override(written, environment)
     try:
-        settings = msgspec.convert(written, Settings, strict=False)
+        settings = msgspec.convert(written, Settings)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$.")
         where = place.rstrip("`") or "the file"
@@ -130,16 +142,43 @@ def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
 
 
 def _override(written: dict[str, Any], environment: Mapping[str, str]) -> None:
-    for variable, value in environment.items():
-        if not variable.startswith(PREFIX):
-            continue
+    for variable, text in environment.items():
         names = variable.removeprefix(PREFIX).lower().split("__")
-        place = written
-        for name in names[:-1]:
-            place = place.setdefault(name, {})
-            if not isinstance(place, dict):
-                raise SettingsError(f"{variable}: {name} is not a section of settings")
-        place[names[-1]] = value
+        if variable.startswith(PREFIX) and (len(names) > 1 or names[0] in Settings.__struct_fields__):
+            value = _value(variable, names, text)
+            *sections, key = names
+            place: Any = written
+            for name in sections:
+                place = place.setdefault(name, {})
+            # A section that the file writes as something else is the file's fault, and named there.
+            if isinstance(place, dict):
+                place[key] = value
+
+
+def _value(variable: str, names: Sequence[str], text: str) -> Any:
+    """The text of a variable as its setting's type wants it."""
+    expected: Any = Settings
+    for name in names:
+        known = isinstance(expected, type) and issubclass(expected, msgspec.Struct)
+        fields = {field.name: field.type for field in msgspec.structs.fields(expected)} if known else {}
+        if name not in fields:
+            raise SettingsError(f"{variable}: there is no setting {'.'.join(names)}")
+        expected = fields[name]
+    if not isinstance(msgspec.inspect.type_info(expected), _SINGLE):
+        raise SettingsError(f"{variable}: {'.'.join(names)} is no single value: write it in the file")
+    try:
+        return msgspec.convert(text, expected, strict=False)
+    except msgspec.ValidationError as error:
+        reason = str(error).removesuffix(", got `str`")
+        raise SettingsError(f"{variable}: {'.'.join(names)}: {reason}") from error
+
+
+_SINGLE = (
+    msgspec.inspect.BoolType,
+    msgspec.inspect.IntType,
+    msgspec.inspect.FloatType,
+    msgspec.inspect.StrType,
+)
 
 
 def _check_addresses(path: Path, settings: Settings) -> None:
@@ -148,14 +187,23 @@ def _check_addresses(path: Path, settings: Settings) -> None:
         **{f"authorizations[{i}].jwks_url": a.jwks_url for i, a in enumerate(settings.authorizations)},
         **{f"sources.urls.{name}": url for name, url in settings.sources.urls.items()},
     }
+    if settings.explorer.demo_issuer:
+        addresses["explorer.demo_issuer"] = settings.explorer.demo_issuer
     for name, url in addresses.items():
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(url):
             raise SettingsError(f"{path}: {name}: an http or https address is expected")
-        if parts.scheme == "http" and not name.startswith("sources") and not is_loopback(url):
+        if name.endswith("jwks_url") and urlsplit(url).scheme == "http" and not is_loopback(url):
             raise SettingsError(f"{path}: {name}: keys are fetched over https, or from loopback")
     if settings.explorer.demo_issuer and not is_loopback(settings.explorer.demo_issuer):
         raise SettingsError(f"{path}: explorer.demo_issuer: only an issuer on loopback may give tokens away")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def is_loopback(url: str) -> bool:
@@ -176,4 +224,7 @@ def _with_paths_from(directory: Path, settings: Settings) -> Settings:
     sources = settings.sources
     if sources.directory:
         sources = msgspec.structs.replace(sources, directory=str(directory / sources.directory))
-    return msgspec.structs.replace(settings, ledger=ledger, sources=sources)
+    policy = settings.policy
+    if "/" in policy.bundle:
+        policy = PolicySettings(bundle=str(directory / policy.bundle))
+    return msgspec.structs.replace(settings, ledger=ledger, sources=sources, policy=policy)

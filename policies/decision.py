@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import msgspec
 
 from policies.authorization import Authorization, Consent, check
-from policies.bundle import Basis, Bundle, Condition, Layer, Proof, RedLine
+from policies.bundle import Basis, Condition, Proof, RedLine
 from policies.caller import Caller
 from policies.catalogue import Registration, fields_of
-from policies.evidence import Evidence
+from policies.evidence import Evidence, Stage
 from policies.identifiers import CREDIT_CODE, RESIDENT, SubjectKey
 from policies.outcomes import Denied, Outcome
 from policies.table import Cell, Table
@@ -26,6 +26,13 @@ CONSENT_OF = {
     "mandate": Consent.MANDATE,
 }
 """Evidence fields that hold a signed artefact, and the kind of consent each must be."""
+
+_TRADING = frozenset({Stage.NOTICE, Stage.BIDDING, Stage.REVIEW, Stage.AWARD})
+_STAGES = {"TENDER": _TRADING, "WINDOW": _TRADING, "STAGE_FINAL": frozenset({Stage.FINAL})}
+"""Conditions that hold at certain stages only, so that the stage declared can contradict them."""
+
+_DISCHARGED_BY_SEARCH = frozenset({"VISIBLE", "NO_CACHE", "ONE_BY_ONE"})
+"""Obligations that a search keeps: it shows filed registrations, keeps nothing and names no subject."""
 
 _ROWS = (Level.MATCH, Level.HIT, Level.PUBLIC, Level.SUMMARY, Level.FULL)
 """Levels that answer with a subject's records."""
@@ -163,52 +170,53 @@ def _decide_category(
     proven: list[Proven] = []
     still_open: list[tuple[str, str]] = []
     for code in cell.rule.conditions:
-        found = _look_at(
-            table.bundle, table.bundle.conditions[code], cell, caller, subject, question.evidence
-        )
+        condition = table.bundle.conditions[code]
+        found = _look_at(table, condition, cell, caller, subject, question.evidence)
         if isinstance(found, Denied):
             return found
         if isinstance(found, Proven):
             proven.append(found)
         else:
-            still_open.append((code, found))
+            still_open += [(code, field) for field in found]
     return Possible(cell=cell, asked=asked, proven=tuple(proven), open=tuple(still_open))
 
 
 def _look_at(
-    bundle: Bundle,
+    table: Table,
     condition: Condition,
     cell: Cell,
     caller: Caller,
     subject: SubjectKey | None,
     evidence: Evidence,
-) -> Proven | str | Denied:
-    """One condition: proven, open (the evidence field that must prove it), or denied."""
+) -> Proven | tuple[str, ...] | Denied:
+    """One condition: proven, open (the evidence fields whose artefacts must prove it), or denied."""
     match condition.proof:
         case Proof.TOKEN:
             if subject is not None and _is_self(caller, subject):
                 return Proven(condition.code, "token")
             if caller.type == "AGENT" and evidence.mandate is not None:
-                return "mandate"
+                return ("mandate",)
             return _unmet(cell, condition, Outcome.DENY_NO_AUTHORISATION)
         case Proof.IDENTIFIER:
             if subject is not None and subject.synthetic:
                 return Proven(condition.code, "identifier")
             return _unmet(cell, condition, Outcome.DENY_PURPOSE)
         case Proof.AUTHORIZATION:
-            given = next((f for names in condition.evidence for f in names if getattr(evidence, f)), None)
-            return given or _unmet(cell, condition, Outcome.DENY_NO_AUTHORISATION)
+            fields = _given(condition, evidence)
+            if fields and CONSENT_OF.keys() >= set(fields):
+                return fields
+            return _unmet(cell, condition, Outcome.DENY_NO_AUTHORISATION)
         case Proof.CATALOGUE:
-            if _present(condition, evidence) and _listed(bundle, evidence, condition):
+            if _given(condition, evidence) and _listed(table, evidence, condition):
                 return Proven(condition.code, "catalogue")
             law = "instrument" in _wanted(condition)
             return _unmet(cell, condition, Outcome.DENY_LAW_NAMED if law else Outcome.DENY_EVIDENCE)
-        case Proof.REGISTER if condition.code not in bundle.declared_is_enough:
+        case Proof.REGISTER if condition.code not in table.bundle.declared_is_enough:
             return _denied(
                 cell, Outcome.DENY_EVIDENCE, "The register that proves this is not connected.", condition.code
             )
         case _:
-            if _present(condition, evidence):
+            if _given(condition, evidence) and _at_its_stage(condition, evidence):
                 return Proven(condition.code, "declared")
             return _unmet(cell, condition, Outcome.DENY_EVIDENCE)
 
@@ -226,24 +234,30 @@ def _is_self(caller: Caller, subject: SubjectKey) -> bool:
     )
 
 
-def _present(condition: Condition, evidence: Evidence) -> bool:
-    """Whether some alternative of the condition's evidence is there in full."""
-    return not condition.evidence or any(
-        all(getattr(evidence, field) is not None for field in fields) for fields in condition.evidence
+def _given(condition: Condition, evidence: Evidence) -> tuple[str, ...]:
+    """The first alternative of the condition's evidence that is there in full; empty: nothing shows it."""
+    complete = (
+        fields
+        for fields in condition.evidence
+        if all(getattr(evidence, field) is not None for field in fields)
     )
+    return next(complete, ())
+
+
+def _at_its_stage(condition: Condition, evidence: Evidence) -> bool:
+    return condition.code not in _STAGES or evidence.stage in _STAGES[condition.code]
 
 
 def _wanted(condition: Condition) -> set[str]:
     return {field for fields in condition.evidence for field in fields}
 
 
-def _listed(bundle: Bundle, evidence: Evidence, condition: Condition) -> bool:
-    """Whether the bundle itself lists what the evidence names: an instrument of law, a measure."""
+def _listed(table: Table, evidence: Evidence, condition: Condition) -> bool:
+    """Whether the bundle itself lists what the evidence names: a law in force, a measure."""
     wanted = _wanted(condition)
     if "instrument" in wanted:
-        instrument = bundle.instruments.get(evidence.instrument or "")
-        return instrument is not None and instrument.layer is not Layer.PRODUCT
-    return "measure_id" in wanted and evidence.measure_id in bundle.measures
+        return evidence.instrument in table.laws
+    return "measure_id" in wanted and evidence.measure_id in table.bundle.measures
 
 
 def _unmet(cell: Cell, condition: Condition, code: Outcome) -> Denied:
@@ -277,7 +291,8 @@ def close(
             category=cell.category,
             now=now,
         )
-        if refusal is None and artefact.subject_name != question.subject.name:
+        # Another person's number under this name: nothing is told of the authorization's period either.
+        if refusal != "DENY_NO_AUTHORISATION" and artefact.subject_name != question.subject.name:
             refusal = "DENY_NO_AUTHORISATION_SCOPE"
         if refusal is not None:
             return _unmet(cell, condition, Outcome(refusal))
@@ -306,9 +321,19 @@ def decide_search(table: Table, caller: Caller, purpose: str, evidence: Evidence
         if condition.about_subject:
             remedy = "A search is about no subject: search under another purpose, then ask for the subject by its code."
             return _denied(cell, Outcome.DENY_EVIDENCE, remedy, code)
-        found = _look_at(table.bundle, condition, cell, caller, None, evidence)
+        found = _look_at(table, condition, cell, caller, None, evidence)
         if isinstance(found, Denied):
             return found
+        if not isinstance(found, Proven):
+            return _unmet(cell, condition, Outcome.DENY_NO_AUTHORISATION)
+    for code in cell.rule.obligations:
+        if code not in _DISCHARGED_BY_SEARCH:
+            return _denied(
+                cell,
+                Outcome.DENY_OBLIGATION,
+                "Ask for the subject by its code: a search cannot keep it.",
+                code,
+            )
     return None
 
 

@@ -5,6 +5,7 @@ it later. A text that is shaped like the identifier of a subject is refused, bec
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from datetime import date
 from enum import StrEnum
@@ -35,8 +36,21 @@ class Given(msgspec.Struct, frozen=True):
 
 _NUMBER = r"[\w\-/.:()（）〔〕\[\]第号]{1,64}"
 _CODE = r"[A-Za-z0-9\-_.]{1,64}"
-_WORDS = r"[\w\s\-/.,:()（）、，。]{1,64}"
+_WORDS = r"[\w \u3000\-/.,:()（）、，。]{1,64}"
+_REASON_CODE = r"[0-9]{2}"
+_INSTRUMENT = r"[A-Z0-9-]{1,16}"
+_MEASURE = r"[A-Z][0-9]{1,2}"
 _ARTIFACT = r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"
+_EXPECTED = {
+    _NUMBER: "1 to 64 letters, digits and signs such as - / . ( ) 〔 〕 are expected, without spaces",
+    _CODE: "1 to 64 letters A to Z, digits and the signs - _ . are expected",
+    _WORDS: "1 to 64 letters, digits, spaces and usual signs are expected, on one line",
+    _REASON_CODE: "two digits are expected",
+    _INSTRUMENT: "1 to 16 capital letters, digits and - are expected, as in the list of instruments",
+    _MEASURE: "a capital letter and one or two digits are expected, as in the list of measures",
+    _ARTIFACT: "a compact JWS (three base64url parts) is expected",
+}
+"""What a text that does not fit its pattern should have been."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -83,7 +97,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         str | None, Given("业务申请编号", "Number of the loan or guarantee application", _NUMBER)
     ] = None
     query_reason_code: Annotated[
-        str | None, Given("查询原因代码", "PBoC query reason code, two digits", r"[0-9]{2}")
+        str | None, Given("查询原因代码", "PBoC query reason code, two digits", _REASON_CODE)
     ] = None
     contract_id: Annotated[str | None, Given("合同编号", "Contract in force", _NUMBER)] = None
     audit_order_number: Annotated[str | None, Given("审计令编号", "Number of the audit order", _NUMBER)] = (
@@ -92,10 +106,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     study_number: Annotated[str | None, Given("研究批准编号", "Number of the approved study", _NUMBER)] = None
     minimum_cell: Annotated[int | None, Given("最小单元", "Smallest cell of the statistics")] = None
     instrument: Annotated[
-        str | None, Given("法规代码", "Instrument whose article makes the fact relevant", r"[A-Z0-9-]{1,16}")
+        str | None, Given("法规代码", "Instrument whose article makes the fact relevant", _INSTRUMENT)
     ] = None
     article: Annotated[str | None, Given("条款", "Article of that instrument", _WORDS)] = None
-    measure_id: Annotated[str | None, Given("措施编号", "Measure on the list", r"[A-Z][0-9]{1,2}")] = None
+    measure_id: Annotated[str | None, Given("措施编号", "Measure on the list", _MEASURE)] = None
     mandate: Annotated[
         str | None, Given("委托书", "The subject's mandate to its agent, compact JWS", _ARTIFACT)
     ] = None
@@ -176,13 +190,15 @@ def _check_text(name: str, text: str, pattern: str) -> None:
     if artefact and len(text) > MAX_ARTIFACT:
         raise EvidenceError(name, f"longer than {MAX_ARTIFACT} characters")
     if not re.fullmatch(pattern, text):
-        expected = (
-            "a compact JWS (three base64url parts)"
-            if artefact
-            else "1 to 64 letters, digits and the usual signs"
-        )
-        raise EvidenceError(
-            name, "two digits are expected" if name == "query_reason_code" else f"{expected} expected"
-        )
-    if not artefact and looks_like_identifier(text):
+        raise EvidenceError(name, _EXPECTED[pattern])
+    if artefact:
+        return
+    if not any(character.isalnum() for character in text):
+        raise EvidenceError(name, "holds no letter and no digit")
+    if looks_like_identifier(_plain_digits(text)):
         raise EvidenceError(name, "looks like the identifier of a subject, which does not belong here")
+
+
+def _plain_digits(text: str) -> str:
+    """The text with the digits of every script as 0 to 9: an identifier in other digits is still one."""
+    return "".join(str(unicodedata.digit(character, character)) for character in text)

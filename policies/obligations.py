@@ -12,12 +12,12 @@ from datetime import date
 
 import msgspec
 
-from policies.bundle import Bundle, Category, Publication, Treatment
+from policies.bundle import Bundle, Category, Publication, Rule, Treatment
 from policies.caller import Caller
 from policies.catalogue import AdverseRecord, Commitment, FieldOf, ListRecord, Record, Section, fields_of
 from policies.decision import Granted, Question
 from policies.outcomes import Outcome
-from policies.vocabulary import Level, Performance, Severity, SubjectKind
+from policies.vocabulary import Level, Mask, Performance, Severity, SubjectKind
 
 
 class Shaped(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +77,8 @@ def _published(record: Record, setting: Setting) -> bool:
             severity = record.severity if isinstance(record, AdverseRecord) else None
             # A record whose degree is unknown is published no longer than a minor one.
             period = setting.bundle.period(severity or Severity.MINOR, today)
-            return today <= _months_after(decided, period.publication_maximum_months or 0)
+            months = period.publication_maximum_months
+            return bool(months) and today <= _months_after(decided, months or 0)
         case Publication.TERM:
             until = getattr(record, "valid_until", None)
             return until is None or today <= until
@@ -88,22 +89,28 @@ def _published(record: Record, setting: Setting) -> bool:
 
 
 def _inside_inquiry_limit(record: Record, setting: Setting) -> bool:
-    months = setting.category.inquiry_months
-    if isinstance(record, AdverseRecord) and setting.category.publication is Publication.SEVERITY:
-        months = setting.bundle.period(record.severity or Severity.MINOR, setting.today).inquiry_months
+    limits = [setting.category.inquiry_months]
+    if isinstance(record, AdverseRecord):
         start = record.conduct_ended_on or record.decided_on
+        if setting.category.publication is Publication.SEVERITY:
+            period = setting.bundle.period(record.severity or Severity.MINOR, setting.today)
+            limits.append(period.inquiry_months)
     elif isinstance(record, Commitment):
         start = record.due_on or record.committed_on
     else:
         # Entries of lists are answered while listed; other records have no limit of their own.
         return True
+    months = min((limit for limit in limits if limit is not None), default=None)
     return months is None or (start is not None and setting.today <= _months_after(start, months))
 
 
 def _months_after(day: date, months: int) -> date:
-    """The same day of a later month, or that month's last day."""
+    """The same day of a later month, or that month's last day; at most the last day there is."""
     years, month = divmod(day.month - 1 + months, 12)
     year, month = day.year + years, month + 1
+    if year > date.max.year:
+        # Sources write 9999-12-31 for "without end".
+        return date.max
     return date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
 
 
@@ -125,19 +132,33 @@ FILTERS: dict[str, Filter] = {"VISIBLE": visible, "RECORD_AT_ISSUE": at_issue, "
 DISCHARGED_ELSEWHERE: dict[str, str] = {
     "NO_CACHE": "connectors: nothing of the answer is kept",
     "ONE_BY_ONE": "decide: one subject an operation",
-    "K10": "decide: a purpose that answers in aggregates shows no records",
-    "K50": "decide: a purpose that answers in aggregates shows no records",
+    "K10": "decide: the level AGGREGATE shows no records",
+    "K50": "decide: the level AGGREGATE shows no records",
     "HASHED": "shape: fields that identify somebody are withheld",
 }
 """Obligations with another place in the river, and that place."""
 
 
 def check_all_discharged(bundle: Bundle) -> None:
-    """Refuse to start with an obligation that nothing discharges: `ValueError` names it."""
-    used = {code for rule in bundle.rules.values() for code in rule.obligations}
-    unknown = sorted(used - FILTERS.keys() - DISCHARGED_ELSEWHERE.keys())
-    if unknown:
-        raise ValueError(f"no handler discharges the obligation {unknown[0]} of the bundle {bundle.name}")
+    """Refuse to start with an obligation or mask that nothing discharges: `ValueError` names it."""
+    for rule in bundle.rules.values():
+        for code in rule.obligations:
+            if not _discharged(code, rule):
+                raise ValueError(
+                    f"no handler discharges the obligation {code} of rule {rule.id} of the bundle {bundle.name}"
+                )
+    for (mask, kind), treatments in bundle.masks.items():
+        if mask is Mask.AMOUNT and not _OF_AMOUNTS.issuperset(treatments.treatments.values()):
+            raise ValueError(f"a treatment of texts cannot mask {mask} of {kind} in the bundle {bundle.name}")
+
+
+def _discharged(code: str, rule: Rule) -> bool:
+    if code in ("K10", "K50"):
+        return rule.level is Level.AGGREGATE
+    return code in FILTERS or code in DISCHARGED_ELSEWHERE
+
+
+_OF_AMOUNTS = frozenset({Treatment.KEEP, Treatment.DROP, Treatment.DROP_UNLESS_PUBLISHED})
 
 
 def shape(records: Sequence[Record], section: Section, setting: Setting) -> Shaped:
@@ -229,13 +250,27 @@ _COMPOUND_SURNAMES = frozenset(
         "轩辕",
     ]
 )
+# A county's name holds none of the words for smaller places, save that some begin with 路 or 道.
+_SMALLER = "街巷弄号村栋幢室苑社院"
+_HAN = rf"(?:(?![{_SMALLER}])[\u3400-\u9fff])"
+_NEXT = rf"(?:(?![{_SMALLER}路道])[\u3400-\u9fff])"
 _COUNTY = re.compile(
-    r"(?:.{2,6}?(?:省|自治区))?(?:.{2,8}?(?:市|自治州|地区|盟)(?=.))?.{1,8}?(?:自治县|县|区|旗|市)"
+    rf"(?:{_HAN}{{2,6}}?(?:省|自治区))?"
+    rf"(?:{_HAN}{{2,8}}?(?:市|自治州|地区|盟)(?=.))?"
+    r"(?:"
+    # Quarters, works and the like (小区, 园区, 厂区; 怡和东区) are not districts.
+    rf"{_HAN}{_NEXT}{{0,3}}?(?:县|(?<![小园厂校宅活舍景业库])(?<![^省市州盟区]{{2}}[东西南北])区)"
+    rf"|{_HAN}{_NEXT}{{1,7}}?(?<!红)旗"
+    rf"|{_HAN}{_NEXT}{{0,14}}?(?:自治[县旗]|族区|矿区)"
+    rf"|{_HAN}{_NEXT}{{1,3}}?(?<!超)市(?!场)"
+    r")"
 )
 
 
 def _surname(name: str) -> str:
-    return (name[:2] if name[:2] in _COMPOUND_SURNAMES else name[:1]) + "*"
+    # A compound surname leaves something for the given name: 东方 alone is 东 and 方.
+    compound = len(name) > 2 and name[:2] in _COMPOUND_SURNAMES
+    return (name[:2] if compound else name[:1]) + "*"
 
 
 def _county(address: str) -> str | None:

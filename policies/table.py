@@ -1,8 +1,8 @@
 """The rules of a bundle, compiled: one cell per caller type, purpose, subject kind and category.
 
 No rule is interpreted while a question is decided: the table is an array of cell numbers, a cell holds its
-field mask, condition mask and obligation mask as integers. A table holds for a day, because rules have
-validity; `Tables` keeps the table of each interval between two changes of the law.
+field mask, condition mask and obligation mask as integers. A table holds for a day, because rules
+and laws have validity; `Tables` keeps the table of each interval between two changes of the law.
 """
 
 from array import array
@@ -13,7 +13,7 @@ from itertools import product
 
 import msgspec
 
-from policies.bundle import Bundle, RedLine, Rule
+from policies.bundle import Bundle, Instrument, Layer, RedLine, Rule
 from policies.catalogue import SECTION_OF, fields_at
 from policies.vocabulary import Level, SubjectKind
 
@@ -48,6 +48,8 @@ class Table(msgspec.Struct, frozen=True):
     cells: tuple[Cell | RedLine | None, ...]
     reach: dict[tuple[str, str], frozenset[SubjectKind]]
     """Caller type and purpose to the subject kinds that some rule reaches."""
+    laws: frozenset[str]
+    """The instruments in force, the product's own decisions aside: what LAW_NAMED may name."""
 
     def cell(self, caller: str, purpose: str, kind: SubjectKind, category: str) -> Cell | RedLine | None:
         """The cell; a red line stands in place of every rule it overrides. Unknown codes have no cell."""
@@ -88,6 +90,7 @@ def compile_table(bundle: Bundle, day: date) -> Table:
         ),
         cells=(),
         reach={},
+        laws=frozenset(code for code, law in bundle.instruments.items() if _in_force(law, day)),
     )
     cells: list[Cell | RedLine | None] = [None]
     reach: dict[tuple[str, str], set[SubjectKind]] = {}
@@ -107,6 +110,15 @@ def compile_table(bundle: Bundle, day: date) -> Table:
             _put(table, caller, purpose, kind, category, len(cells) - 1)
     return msgspec.structs.replace(
         table, cells=tuple(cells), reach={key: frozenset(kinds) for key, kinds in reach.items()}
+    )
+
+
+def _in_force(instrument: Instrument, day: date) -> bool:
+    """Whether it is law on that day; a date that is not confirmed does not count against it."""
+    return (
+        instrument.layer is not Layer.PRODUCT
+        and (instrument.valid_from is None or instrument.valid_from <= day)
+        and (instrument.valid_to is None or day <= instrument.valid_to)
     )
 
 
@@ -142,12 +154,13 @@ def _covered(line: RedLine) -> Iterator[tuple[str, str, SubjectKind, str]]:
 
 
 class Tables:
-    """The tables of a bundle, one for each interval in which the same rules are in force."""
+    """The tables of a bundle, one for each interval in which the same rules and laws are in force."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        changes = {rule.valid_from for rule in bundle.rules.values()}
-        changes |= {rule.valid_to + timedelta(days=1) for rule in bundle.rules.values() if rule.valid_to}
+        valid: list[Rule | Instrument] = [*bundle.rules.values(), *bundle.instruments.values()]
+        changes = {entry.valid_from for entry in valid if entry.valid_from}
+        changes |= {entry.valid_to + timedelta(days=1) for entry in valid if entry.valid_to}
         self._changes = sorted(changes)
         self._tables: dict[int, Table] = {}
 

@@ -7,7 +7,7 @@ import base64
 import binascii
 import inspect
 from datetime import datetime
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 import strawberry
@@ -117,10 +117,18 @@ class SectionInterface:
 class PageInfo:
     """Relay cursor connections, section PageInfo."""
 
-    has_next_page: bool
-    has_previous_page: bool
-    start_cursor: str | None
-    end_cursor: str | None
+    has_next_page: bool = strawberry.field(description="Whether the list goes on after this page.")
+    has_previous_page: bool = strawberry.field(description="Whether the list begins before this page.")
+    start_cursor: str | None = strawberry.field(description="Cursor of the first item; null: an empty page.")
+    end_cursor: str | None = strawberry.field(
+        description="Cursor of the last item, for `after` of the next page; null: an empty page."
+    )
+
+
+First = Annotated[int, strawberry.argument(description=f"Length of the page, 1 to {MAX_PAGE}.")]
+After = Annotated[
+    str | None, strawberry.argument(description="Cursor of the item before the page; null: the first page.")
+]
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -171,7 +179,12 @@ def connection_type(node: type, name: str, what: str) -> type:
         ]
 
     edge_type = strawberry.type(
-        _made(f"{name}Edge", {"node": node, "cursor": str}),
+        _made(
+            f"{name}Edge",
+            {"node": node, "cursor": str},
+            node=strawberry.field(description="The item."),
+            cursor=strawberry.field(description="Its place, for `after`."),
+        ),
         name=f"{name}Edge",
         description=f"One of {what} and its place in the list.",
     )
@@ -268,7 +281,7 @@ def _section_type(section: Section, record: type) -> type:
     else:
         connection = connection_type(record, section.type_name, f"records of {section.category}")
 
-        def page(root: Any, first: int = 50, after: str | None = None) -> Any:
+        def page(root: Any, first: First = 50, after: After = None) -> Any:
             offset = page_offset(first, after)
             return Page(root.records[offset : offset + first], offset, len(root.records))
 

@@ -6,6 +6,7 @@ Resolvers read what the river has prepared (`Context`); none of them decides, fe
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum, StrEnum
+from typing import Annotated
 
 import msgspec
 import strawberry
@@ -20,13 +21,23 @@ from resolvers import answers
 from resolvers.records import (
     RECORD_TYPES,
     SECTION_TYPES,
+    After,
     Basis,
+    First,
     Page,
     Reason,
     Source,
     connection_type,
 )
-from resolvers.subjects import SUBJECT_TYPES, CreditSubject, EvidenceInput, SubjectId, SubjectRef
+from resolvers.subjects import (
+    KIND_TYPES,
+    SUBJECT_TYPES,
+    CreditSubject,
+    EvidenceInput,
+    RegisteredSubject,
+    SubjectId,
+    SubjectRef,
+)
 
 for _shown in (CategoryClass, MeasureKind, Openness):
     strawberry.enum(_shown, description=_shown.__doc__)
@@ -180,10 +191,28 @@ class Viewer:
 
 def build_schema(bundle: Bundle) -> strawberry.Schema:
     """The schema of a bundle; rebuilt when a reload changes the purposes."""
-    return strawberry.Schema(
+    schema = strawberry.Schema(
         query=_query_type(bundle, _purpose_enum(bundle)),
         types=(*SUBJECT_TYPES, *SECTION_TYPES.values(), *RECORD_TYPES.values()),
     )
+    _describe_sections(schema, bundle)
+    return schema
+
+
+def _describe_sections(schema: strawberry.Schema, bundle: Bundle) -> None:
+    """Sections are described by the names that the bundle gives their categories, wherever they stand."""
+    types = schema._schema.type_map
+    interfaces = ("RegisteredSubject", "OperatingSubject")
+    for (code, kind), section in SECTION_OF.items():
+        category = bundle.categories.get(code)
+        if category is None:
+            continue
+        text = f"{category.english} {category.chinese}. Category {code}."
+        types[f"{section.type_name}Section"].description = text
+        for name in (KIND_TYPES[kind], *interfaces):
+            field = types[name].fields.get(to_camel_case(section.name))  # type: ignore[attr-defined]
+            if field is not None:
+                field.description = text
 
 
 def _purpose_enum(bundle: Bundle) -> type[Enum]:
@@ -206,6 +235,10 @@ def _purpose_enum(bundle: Bundle) -> type[Enum]:
 
 def _query_type(bundle: Bundle, purpose_enum: type[Enum]) -> type:
     """The root: the parts that follow from the bundle are closed over, the rest is read from the context."""
+    purpose = Annotated[
+        purpose_enum,  # type: ignore[valid-type]
+        strawberry.argument(description="The declared purpose 查询目的."),
+    ]
 
     @strawberry.type(description="A purpose that may be declared 查询目的.")
     class PurposeDefinition:
@@ -227,18 +260,21 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum]) -> type:
         def subject(
             root: strawberry.Parent[answers.InquiryAnswer],
             info: Info[Context, None],
-            id: SubjectId,
+            id: Annotated[SubjectId, strawberry.argument(description="The subject's identifier.")],
         ) -> answers.SubjectAnswer | None:
             return root.lookups[str(info.path.key)].subject
 
         @strawberry.field(
-            graphql_type=list[CreditSubject],
+            graphql_type=list[RegisteredSubject],  # type: ignore[valid-type]  # no list holds natural persons
             description="Several organisations, each with evidence of its own where it has some. No natural persons.",
         )
         def subjects(
             root: strawberry.Parent[answers.InquiryAnswer],
             info: Info[Context, None],
-            of: list[SubjectRef],
+            of: Annotated[
+                list[SubjectRef],
+                strawberry.argument(description="The subjects; the answer keeps their order."),
+            ],
         ) -> Sequence[answers.SubjectAnswer] | None:
             return root.lookups[str(info.path.key)].subjects
 
@@ -249,9 +285,9 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum]) -> type:
         def search(
             root: strawberry.Parent[answers.InquiryAnswer],
             info: Info[Context, None],
-            name: str,
-            first: int = 20,
-            after: str | None = None,
+            name: Annotated[str, strawberry.argument(description="Registered name 名称, or a part of it.")],
+            first: First = 20,
+            after: After = None,
         ) -> answers.SearchResult | None:
             return root.lookups[str(info.path.key)].search
 
@@ -288,7 +324,9 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum]) -> type:
         for measure in bundle.measures.values()
     ]
 
-    @strawberry.type
+    @strawberry.type(
+        description="Credit information 信用信息: one door to a subject, and what the law and the bundle say of it."
+    )
     class Query:
         @strawberry.field(
             graphql_type=Inquiry,
@@ -299,9 +337,14 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum]) -> type:
         )
         def inquiry(
             info: Info[Context, None],
-            purpose: purpose_enum,  # type: ignore[valid-type]
-            evidence: EvidenceInput | None = None,  # type: ignore[valid-type]
-            on_denied: OnDenied = OnDenied.FILTER,
+            purpose: purpose,
+            evidence: Annotated[
+                EvidenceInput | None,  # type: ignore[valid-type]
+                strawberry.argument(description="What shows that the purpose is real 依据材料."),
+            ] = None,
+            on_denied: Annotated[
+                OnDenied, strawberry.argument(description="What becomes of the rest when a part is denied.")
+            ] = OnDenied.FILTER,
         ) -> answers.InquiryAnswer | None:
             return info.context.inquiry
 
@@ -334,8 +377,10 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum]) -> type:
         )
         def permissions(
             info: Info[Context, None],
-            purpose: purpose_enum,  # type: ignore[valid-type]
-            subject_kind: SubjectKind,
+            purpose: purpose,
+            subject_kind: Annotated[
+                SubjectKind, strawberry.argument(description="The kind of subject 主体类型.")
+            ],
         ) -> Sequence[answers.PermissionAnswer]:
             return info.context.permissions(purpose.value, subject_kind)  # type: ignore[attr-defined]
 

@@ -16,7 +16,15 @@ from service import (
     Client,
 )
 
-from gateway.examples import BIDDER_CHECK, BIDDERS, CATALOGUE, CREDIT_LOAN, FIND, MY_PERSONAL_RECORD, MY_RECORD
+from gateway.examples import (
+    BIDDER_CHECK,
+    BIDDERS,
+    CATALOGUE,
+    CREDIT_LOAN,
+    FIND,
+    MY_PERSONAL_RECORD,
+    MY_RECORD,
+)
 
 
 def _bidders(*codes: str) -> dict[str, Any]:
@@ -138,7 +146,9 @@ async def test_the_operator_of_an_individual_business_is_masked_as_a_person(clie
     assert registration["record"]["legalRepresentative"].endswith("*")
     assert {w["field"] for w in registration["withheld"]} == {"legalRepresentative", "address"}
     shown = await client.ask(BUREAU, query, {"id": {"creditCode": CLEAN}})
-    assert not shown["data"]["inquiry"]["subject"]["registration"]["record"]["legalRepresentative"].endswith("*")
+    assert not shown["data"]["inquiry"]["subject"]["registration"]["record"]["legalRepresentative"].endswith(
+        "*"
+    )
 
 
 async def test_names_are_found_and_paged(client: Client) -> None:

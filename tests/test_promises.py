@@ -85,7 +85,9 @@ def _reaches(schema: Any, start: Any, *targets: str) -> bool:
 
 async def test_without_a_purpose_nothing_is_answered(client: Client) -> None:
     before = await client.requests()
-    answer = await client.post(BUREAU, '{ inquiry { subject(id: {creditCode: "91990100FAKE00013D"}) { kind } } }')
+    answer = await client.post(
+        BUREAU, '{ inquiry { subject(id: {creditCode: "91990100FAKE00013D"}) { kind } } }'
+    )
     assert answer.status_code == 400
     assert "data" not in answer.json()
     assert await client.requests() == before
@@ -95,7 +97,9 @@ async def test_without_a_purpose_nothing_is_answered(client: Client) -> None:
 
 
 async def test_a_denial_says_why_and_not_whether_the_subject_exists(client: Client) -> None:
-    query = SUPERVISE.replace("SUPERVISION", "PUBLIC_VIEW").replace(', evidence: {inspectionPlanNumber: "I-1"}', "")
+    query = SUPERVISE.replace("SUPERVISION", "PUBLIC_VIEW").replace(
+        ', evidence: {inspectionPlanNumber: "I-1"}', ""
+    )
     known = await client.ask("public", query, {"id": {"creditCode": PENALISED}})
     unknown = await client.ask("public", query, {"id": {"creditCode": NOBODY}})
     tax = _subject(known)["taxPayments"]
@@ -397,7 +401,9 @@ async def test_a_cache_filled_on_one_purpose_gives_nothing_to_another(client: Cl
 
 async def test_enforced_subjects_batch_into_one_call(client: Client) -> None:
     before = await client.requests()
-    await client.ask(BUREAU, BIDDER_CHECK, {"bidders": [{"id": {"creditCode": c}} for c in (*BIDDERS, ENFORCED)]})
+    await client.ask(
+        BUREAU, BIDDER_CHECK, {"bidders": [{"id": {"creditCode": c}} for c in (*BIDDERS, ENFORCED)]}
+    )
     after = await client.requests()
     assert after["court"] - before["court"] == 1
     assert after["market-regulation"] - before["market-regulation"] <= 2

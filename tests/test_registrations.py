@@ -36,7 +36,16 @@ def _synthetic(path: Path) -> Path:
             day = date(2019, 1, 1) + timedelta(days=number % 365)
             scope = f"示例经营范围{number}；（依法须经批准的项目，经相关部门批准后方可开展经营活动）**,;"
             writer.writerow(
-                (f"虚构{number}有限公司", code, day, capitals[number % 7], scope, "虚构", "示例", f"示例市{number}号")
+                (
+                    f"虚构{number}有限公司",
+                    code,
+                    day,
+                    capitals[number % 7],
+                    scope,
+                    "虚构",
+                    "示例",
+                    f"示例市{number}号",
+                )
             )
     return path
 
@@ -62,7 +71,9 @@ async def test_every_registration_equals_the_file(
 ) -> None:
     path, rows = registrations
     with capsys.disabled():
-        print(f"\nregistrations from {'the real file' if path == REAL else 'a synthetic file of the same shape'}")
+        print(
+            f"\nregistrations from {'the real file' if path == REAL else 'a synthetic file of the same shape'}"
+        )
     assert len(rows) == 1000
     for start in range(0, len(rows), PAGE):
         page = rows[start : start + PAGE]
