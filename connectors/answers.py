@@ -6,23 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from policies.catalogue import Record
-from policies.vocabulary import SubjectKind
-
-
-class Subject(msgspec.Struct, frozen=True):
-    """A subject as a source may be asked for it.
-
-    `scheme` is "credit_code", "resident" or "registration_number"; `name` is given for residents only.
-    """
-
-    kind: SubjectKind
-    scheme: str
-    value: str
-    name: str | None = None
-
-    def __repr__(self) -> str:
-        """Kind and scheme alone: a representation ends up in logs and tracebacks."""
-        return f"Subject(kind={self.kind.value}, scheme={self.scheme})"
+from policies.identifiers import SubjectKey
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -37,7 +21,7 @@ class Ground(msgspec.Struct, frozen=True):
 class Ask(msgspec.Struct, frozen=True):
     """One subject, one category. `fields` is a bit mask over `fields_of` the category's record class."""
 
-    subject: Subject
+    subject: SubjectKey
     category: str
     fields: int
     ground: Ground

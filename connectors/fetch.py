@@ -24,7 +24,6 @@ from connectors.answers import (
     SearchAnswer,
     SourceAnswer,
     SourceInfo,
-    Subject,
 )
 from connectors.cache import AnswerCache
 from connectors.loader import check_url, read_sources
@@ -46,7 +45,6 @@ __all__ = [
     "SourceFileError",
     "SourceInfo",
     "Sources",
-    "Subject",
 ]
 
 _PROBE_SECONDS = 1.0
@@ -64,6 +62,7 @@ class Sources:
         self, sources: Sequence[Source], lookups: Sequence[Lookup], search: Search | None, cache: AnswerCache
     ) -> None:
         self._sources = sources
+        self._titles = MappingProxyType({source.file.id: _info(source.file) for source in sources})
         self._search = search
         self._cache = cache
         self._serving: dict[tuple[str, SubjectKind], dict[str, dict[str, Lookup]]] = {}
@@ -121,7 +120,7 @@ class Sources:
 
     def titles(self) -> Mapping[str, SourceInfo]:
         """Who the sources are, by id."""
-        return {source.file.id: _info(source.file) for source in self._sources}
+        return self._titles
 
     async def fetch(self, asks: Sequence[Ask], *, deadline: float) -> list[tuple[SourceAnswer, ...]]:
         """For each ask, one answer of every source that serves its category and kind of subject.

@@ -17,17 +17,9 @@ from connectors.conversions import Converter, UnreadableError, converter, instan
 from connectors.problems import SourceKeyError
 from connectors.source import CodeLevel, Envelope, LookupFile, Meaning, SourceFile
 from connectors.transport import Reply
-from policies.catalogue import SECTION_OF, Record, fields_of
+from policies.catalogue import LIFECYCLE, SECTION_OF, Record, fields_of
 
 Row = Mapping[str, Any]
-
-LIFECYCLE = frozenset(
-    {
-        "marks", "public_from", "public_until", "repaired_on", "withdrawn_on", "conduct_ended_on",
-        "decided_on", "severity", "removed_on", "listed_on", "valid_until", "performance",
-    }
-)  # fmt: skip
-"""Fields on which it depends whether, and how, a record may be shown: always filled, never guessed."""
 
 _ALWAYS = LIFECYCLE | {"record_id", "provider"}
 

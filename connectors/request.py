@@ -18,11 +18,12 @@ from urllib.parse import quote, urlencode
 import httpx
 import msgspec
 
-from connectors.answers import Ground, Subject
+from connectors.answers import Ground
 from connectors.conversions import PROVINCE_TIME
 from connectors.problems import SourceKeyError
 from connectors.source import Auth, CodeTable, LookupFile, Scheme, SearchFile, SourceFile, Step
 from connectors.template import ABSENT, Template, Variables, compile_template
+from policies.identifiers import SubjectKey
 
 _GROUND = frozenset(f"ground.{name}" for name in Ground.__struct_fields__)
 _SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
@@ -215,7 +216,7 @@ class RequestTemplate:
         return str(self._path.render(quoted))
 
 
-def variables_of(subjects: Sequence[Subject], batch: bool) -> dict[str, Any]:
+def variables_of(subjects: Sequence[SubjectKey], batch: bool) -> dict[str, Any]:
     """What templates may know of the subjects of one call; they share a scheme."""
     scheme = subjects[0].scheme
     if batch:

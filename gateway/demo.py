@@ -403,11 +403,11 @@ def _invite(service: Service) -> None:
     )
     print(f"Explorer: {service.gateway}/explorer (it starts with the developer's token)")
     print(f"Sandbox:  {service.sandbox['admin']} (its subjects at /cast, what it was asked at /counts)")
-    print("Running until Ctrl-C.", flush=True)
 
 
 def _stay(service: Service) -> None:
     try:
+        print("Running until Ctrl-C.", flush=True)
         while all(process.poll() is None for process in service.started):
             time.sleep(0.5)
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from strawberry.utils.str_converters import to_camel_case
 
-from connectors.answers import Ask, Fault, FaultCode, Ground, SourceAnswer, SourceInfo, Subject
+from connectors.answers import Ask, Fault, FaultCode, Ground, SourceAnswer, SourceInfo
 from gateway.bind import BoundLookup, Call
 from gateway.judge import Judgement
 from policies.bundle import Bundle
@@ -35,7 +35,7 @@ def ask_for(question: Question, granted: Granted, bundle: Bundle) -> Ask:
         "NO_CACHE" in granted.obligations or category.never_stored or subject.kind is SubjectKind.NP
     )
     return Ask(
-        subject=Subject(subject.kind, subject.scheme, subject.value, subject.name),
+        subject=subject,
         category=category.code,
         fields=granted.fields,
         ground=_ground(question, granted),

@@ -309,6 +309,27 @@ class AssociationRecord(Record, frozen=True, kw_only=True):
     content: Annotated[str | None, _full("内容", "Content")] = None
 
 
+LIFECYCLE = frozenset(
+    {
+        "marks",
+        "public_from",
+        "public_until",
+        "repaired_on",
+        "withdrawn_on",
+        "decided_on",
+        "conduct_ended_on",
+        "severity",
+        "listed_on",
+        "removed_on",
+        "valid_until",
+        "committed_on",
+        "due_on",
+        "performance",
+    }
+)
+"""Fields on which it depends whether, and how, a record may be shown: always read, whatever was asked."""
+
+
 class FieldOf(msgspec.Struct, frozen=True):
     """One field of a record class: its name, Python type and how it may be shown."""
 

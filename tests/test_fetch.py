@@ -16,10 +16,11 @@ import pytest
 import connectors
 from connectors.answers import SourceAnswer
 from connectors.cache import AnswerCache
-from connectors.fetch import Ask, Ground, Sources, Subject
+from connectors.fetch import Ask, Ground, Sources
 from connectors.sandbox.population import CAST
 from connectors.sandbox.server import Sandbox, SandboxOptions, running
 from policies.catalogue import Penalty, fields_of
+from policies.identifiers import SubjectKey
 from policies.vocabulary import SubjectKind
 
 SOURCES = Path(connectors.__file__).parent / "sources"
@@ -99,15 +100,17 @@ def open_sources(directory: Path, text: str, wire: httpx.AsyncBaseTransport, **o
     return Sources.load(directory, transport=wire, clock=lambda: NOW, **options)
 
 
-def organisation(number: int) -> Subject:
-    return Subject(SubjectKind.ORG, "credit_code", f"91990100FAKE{number:05}D")
+def organisation(number: int) -> SubjectKey:
+    return SubjectKey(SubjectKind.ORG, "credit_code", f"91990100FAKE{number:05}D")
 
 
-def person(number: int = 1) -> Subject:
-    return Subject(SubjectKind.NP, "resident", f"99010519991231{number:04}", "例甲")
+def person(number: int = 1) -> SubjectKey:
+    return SubjectKey(SubjectKind.NP, "resident", f"99010519991231{number:04}", "例甲")
 
 
-def ask(subject: Subject, *, fields: int = EVERYTHING, ground: Ground = LOAN, may_cache: bool = False) -> Ask:
+def ask(
+    subject: SubjectKey, *, fields: int = EVERYTHING, ground: Ground = LOAN, may_cache: bool = False
+) -> Ask:
     return Ask(subject, "PENALTY", fields, ground, may_cache)
 
 
@@ -464,7 +467,7 @@ async def test_a_category_without_source_has_no_answer(tmp_path: Path) -> None:
 async def test_an_identifier_that_is_not_taken_is_not_asked(tmp_path: Path) -> None:
     wire = Wire(echo)
     sources = open_sources(tmp_path, HEAD + SINGLE, wire)
-    former = Subject(SubjectKind.ORG, "registration_number", "990100000000013")
+    former = SubjectKey(SubjectKind.ORG, "registration_number", "990100000000013")
     assert code(await one(sources, ask(former))) == "IDENTIFIER_NOT_TAKEN"
     assert wire.requests == []
 
@@ -661,16 +664,16 @@ def sandbox_sources(sandbox: Sandbox) -> Sources:
     return Sources.load(SOURCES, urls=urls)
 
 
-def cast(role: str) -> Subject:
+def cast(role: str) -> SubjectKey:
     member = CAST[role]
     kind = SubjectKind(member.kind)
-    return Subject(kind, member.scheme, member.key, member.name if kind is SubjectKind.NP else None)
+    return SubjectKey(kind, member.scheme, member.key, member.name if kind is SubjectKind.NP else None)
 
 
-def organisations(sandbox: Sandbox, number: int) -> list[Subject]:
+def organisations(sandbox: Sandbox, number: int) -> list[SubjectKey]:
     keys = [subject.key for subject in sandbox.population.subjects if subject.kind == "ORG"][:number]
     assert len(keys) == number
-    return [Subject(SubjectKind.ORG, "credit_code", key) for key in keys]
+    return [SubjectKey(SubjectKind.ORG, "credit_code", key) for key in keys]
 
 
 async def test_twenty_five_organisations_are_one_call_where_the_source_takes_them(sandbox: Sandbox) -> None:

@@ -407,3 +407,25 @@ async def test_enforced_subjects_batch_into_one_call(client: Client) -> None:
     after = await client.requests()
     assert after["court"] - before["court"] == 1
     assert after["market-regulation"] - before["market-regulation"] <= 2
+
+
+async def test_what_is_asked_does_not_change_what_may_be_shown(client: Client) -> None:
+    """Which records are visible depends on dates that the question need not mention."""
+    for code in (CLEAN, PENALISED, CONTESTED, "92990105FAKE00021D", "93990105FAKE0003X2", "52990100FAKE00072H"):
+        for purpose in ("PUBLIC_VIEW", "SUPERVISION"):
+            bare = await _counts(client, purpose, code, "recordId")
+            full = await _counts(
+                client, purpose, code, "recordId publicFrom publicUntil repairedOn withdrawnOn marks"
+            )
+            assert bare == full
+
+
+async def _counts(client: Client, purpose: str, code: str, fields: str) -> dict[str, int]:
+    sections = " ".join(
+        f"{name} {{ records {{ totalCount nodes {{ {fields} }} }} }}"
+        for name in ("licences", "penalties", "abnormalOperations", "seriousDishonesty", "commitments", "incentives")
+    )
+    query = """query($id: SubjectId!) { inquiry(purpose: %s, evidence: {inspectionPlanNumber: "I-1"}) {
+      subject(id: $id) { ... on OperatingSubject { %s } } } }""" % (purpose, sections)
+    body = await client.ask(BUREAU, query, {"id": {"creditCode": code}})
+    return {name: section["records"]["totalCount"] for name, section in _subject(body).items()}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import connectors
-from connectors.fetch import Ask, Ground, SourceFileError, Sources, Subject
+from connectors.fetch import Ask, Ground, SourceFileError, Sources
 from connectors.loader import read_sources
 from connectors.sandbox.population import CAST
 from connectors.sandbox.server import Sandbox, SandboxOptions, running
@@ -29,6 +29,7 @@ from policies.catalogue import (
     TaxPayment,
     fields_of,
 )
+from policies.identifiers import SubjectKey
 from policies.vocabulary import ArrearsKind, Mark, Severity, SubjectKind
 
 SOURCES = Path(connectors.__file__).parent / "sources"
@@ -316,7 +317,7 @@ def test_secrets_of_the_files_are_references(path: Path) -> None:
     secrets = tomllib.loads(path.read_text())["secrets"]
     assert secrets
     for reference in secrets.values():
-        assert re.fullmatch("CREDIT_GATEWAY_[A-Z_]+", reference["env"])
+        assert re.fullmatch("CREDIT_SOURCE_[A-Z_]+", reference["env"])
 
 
 # --- against the sandbox
@@ -345,13 +346,13 @@ REGISTRATIONS = '''name,credit_code,registered_on,capital,business_scope,provinc
 '''
 
 
-def subject(role: str) -> Subject:
+def subject(role: str) -> SubjectKey:
     member = CAST[role]
     kind = SubjectKind(member.kind)
-    return Subject(kind, member.scheme, member.key, member.name if kind is SubjectKind.NP else None)
+    return SubjectKey(kind, member.scheme, member.key, member.name if kind is SubjectKind.NP else None)
 
 
-def ask(of: Subject, category: str, ground: Ground = LOAN) -> Ask:
+def ask(of: SubjectKey, category: str, ground: Ground = LOAN) -> Ask:
     return Ask(of, category, EVERYTHING, ground, may_cache=False)
 
 
@@ -413,7 +414,7 @@ async def test_every_source_and_section_answers_for_the_whole_population(
         kind = SubjectKind(of.kind)
         scheme, name = ("resident", of.name) if kind is SubjectKind.NP else ("credit_code", None)
         categories = [section.category for section in SECTIONS if kind in section.kinds]
-        asks += [ask(Subject(kind, scheme, of.key, name), category) for category in categories]
+        asks += [ask(SubjectKey(kind, scheme, of.key, name), category) for category in categories]
     filled: dict[tuple[str, str], set[str]] = {}
     for start in range(0, len(asks), 200):
         for answers in await sources.fetch(asks[start : start + 200], deadline=30):
@@ -476,7 +477,7 @@ async def test_two_departments_say_what_is_owed(sources: Sources) -> None:
 
 async def test_the_identity_match_says_yes_and_no(sources: Sources) -> None:
     right = subject("clean-person")
-    wrong = Subject(right.kind, right.scheme, right.value, "例无此人")
+    wrong = SubjectKey(right.kind, right.scheme, right.value, "例无此人")
     answers = await sources.fetch([ask(right, "REG_NP"), ask(wrong, "REG_NP")], deadline=30)
     matched = [
         record.matched
@@ -504,7 +505,7 @@ async def test_fields_of_persons_that_must_not_travel_do_not(sources: Sources) -
 async def test_a_registration_is_found_by_its_former_number(sources: Sources) -> None:
     member = CAST["clean"]
     assert member.registration_number
-    former = Subject(SubjectKind.ORG, "registration_number", member.registration_number)
+    former = SubjectKey(SubjectKind.ORG, "registration_number", member.registration_number)
     [registration], [penalty] = await sources.fetch(
         [ask(former, "REG_ORG"), ask(former, "PENALTY")], deadline=30
     )
@@ -547,7 +548,7 @@ async def test_loaded_registrations_arrive_as_filed(sources: Sources) -> None:
     rows = list(csv.DictReader(REGISTRATIONS.splitlines()))
     kinds = [SubjectKind.IND if row["credit_code"].startswith("92") else SubjectKind.ORG for row in rows]
     asks = [
-        ask(Subject(kind, "credit_code", row["credit_code"]), "REG_ORG")
+        ask(SubjectKey(kind, "credit_code", row["credit_code"]), "REG_ORG")
         for kind, row in zip(kinds, rows, strict=True)
     ]
     capitals = []

@@ -125,3 +125,18 @@ def test_the_explorer_is_complete_there(installed: Path) -> None:
 
 def test_the_command_runs_there(installed: Path) -> None:
     assert "Usage: credit-gateway" in run(installed / "credit-gateway", "--help", cwd=installed)
+    schema = run(installed / "credit-gateway", "schema", cwd=installed)
+    assert schema == run(Path(sys.executable).with_name("credit-gateway"), "schema", cwd=ROOT)
+
+
+def test_the_demonstration_runs_there_on_what_is_installed(installed: Path, tmp_path: Path) -> None:
+    # Folders named like the packages must not stand in for the packages.
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise AssertionError('a stranger was imported')")
+    said = run(
+        installed / "credit-gateway",
+        *("demo", "--once", "--port", "0", "--sandbox-port", "0", "--state", tmp_path / "state"),
+        cwd=tmp_path,
+    )
+    assert "Showcase: every answer is as demanded." in said
