@@ -402,7 +402,7 @@ async def test_an_answer_in_flight_survives_the_stop(
 ) -> None:
     async with gateway_process(sandbox, tmp_path, deadline=20) as running:
         await running.client.ask(BUREAU, LOOK, {"id": {"creditCode": CLEAN}})
-        await client.fault("provincial-platform", "delay", 2)
+        await client.fault("provincial-platform", "delay", 0.8)
         before = (await client.requests())["provincial-platform"]
         asked = asyncio.create_task(
             running.client.ask(
