@@ -33,7 +33,7 @@ check: setup
 
 # The browser tests drive Debian's Chromium.
 test: setup
-	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lock: setup

@@ -206,7 +206,7 @@ def _arguments(
     try:
         return get_argument_values(field, node, variables)
     except GraphQLError:
-        # Validation lets a nullable variable with a default stand where null may not: what is left is a null.
+        # Validation lets a nullable variable stand in a one-of input, and one with a default where null may not.
         wrong = next(
             argument.name.value
             for argument in node.arguments or ()
@@ -216,5 +216,5 @@ def _arguments(
         raise GatewayError(
             Code.BAD_ARGUMENT,
             field=f"{path or (node.alias or node.name).value}.{wrong}",
-            reason="a variable in it is null, which is not allowed here",
+            reason="a variable in it is null or not given, which is not allowed here",
         ) from None

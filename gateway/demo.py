@@ -383,7 +383,7 @@ def _ledger(state: Path) -> list[str]:
 
 def _invite(service: Service) -> None:
     body = {
-        "query": " ".join(PUBLIC_RECORD.split("\n", 1)[1].split()),
+        "query": " ".join(re.sub("(?m)^#.*$", "", PUBLIC_RECORD).split()),
         "variables": {"subject": {"creditCode": BIDDERS[1]}},
     }
     program = shlex.quote(str(Path(sys.executable).with_name("credit-gateway")))

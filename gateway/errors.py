@@ -342,7 +342,8 @@ def error_body(errors: Sequence[GatewayError]) -> bytes:
 
 def internal(error: BaseException) -> GatewayError:
     """The failure that stands for an unexpected exception, under an incident id made for it."""
-    failure = GatewayError(Code.INTERNAL, details={"incident": secrets.token_hex(8)})
+    # Shorter than any identifier, or the log would blot it out.
+    failure = GatewayError(Code.INTERNAL, details={"incident": secrets.token_hex(6)})
     failure.__cause__ = error
     return failure
 

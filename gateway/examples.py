@@ -21,34 +21,75 @@ BIDDERS = (
 )
 """Synthetic bidders of the sandbox: clean, penalised, repaired, in enforcement, under objection."""
 
+# Lines are short, so that the explorer shows them whole in half a window.
 BIDDER_CHECK = """\
-# A department checks the bidders of its purchase: one purpose, its evidence, one round.
+# A department checks the bidders of its purchase:
+# one purpose, its evidence, one round.
 query BidderCheck($bidders: [SubjectRef!]!) {
-  inquiry(purpose: PROCUREMENT, evidence: {projectNumber: "SANDBOX-2026-0117", stage: REVIEW}) {
+  inquiry(
+    purpose: PROCUREMENT
+    evidence: {
+      projectNumber: "SANDBOX-2026-0117"
+      stage: REVIEW
+    }
+  ) {
     receipt { id time policyVersion }
     subjects(of: $bidders) {
       kind
       ... on RegisteredSubject {
-        registration { state record { name creditCode status } }
+        registration {
+          state
+          record { name creditCode status }
+        }
       }
       ... on OperatingSubject {
-        licences { state records { nodes { kind validUntil authority } } }
+        licences {
+          state
+          records {
+            nodes { kind validUntil authority }
+          }
+        }
         penalties {
           state
           level
           reason { code }
-          records { totalCount nodes { documentNumber kind authority decidedOn publicUntil marks } }
+          records {
+            totalCount
+            nodes {
+              documentNumber kind authority
+              decidedOn publicUntil marks
+            }
+          }
           withheld { field code }
         }
-        seriousDishonesty { state records { nodes { listName listedOn situation authority } } }
+        seriousDishonesty {
+          state
+          records {
+            nodes {
+              listName listedOn situation authority
+            }
+          }
+        }
         enforcement {
           state
           reason { code message }
           sources { title state asOf }
-          records { nodes { caseNumber court listedOn performance } }
+          records {
+            nodes {
+              caseNumber court listedOn performance
+            }
+          }
         }
-        abnormalOperations { state records { nodes { reason listedOn } } }
-        arrears { state records { nodes { kind amountBand authority } } }
+        abnormalOperations {
+          state
+          records { nodes { reason listedOn } }
+        }
+        arrears {
+          state
+          records {
+            nodes { kind amountBand authority }
+          }
+        }
       }
     }
   }
@@ -56,28 +97,82 @@ query BidderCheck($bidders: [SubjectRef!]!) {
 """
 
 CREDIT_LOAN = """\
-# A bank decides on a credit loan. What is open needs the application alone; the rest needs the subject's
-# signed authorization: without it those sections are denied, each with its reason and remedy.
-query CreditLoan($subject: SubjectId!, $authorization: String) {
+# A bank decides on a credit loan. What is open
+# needs the application alone; the rest needs the
+# subject's signed authorization: without it those
+# sections are denied, with reason and remedy.
+query CreditLoan(
+  $subject: SubjectId!
+  $authorization: String
+) {
   inquiry(
     purpose: LOAN_PRECHECK
-    evidence: {applicationNumber: "SANDBOX-LOAN-42", queryReasonCode: "02", authorization: $authorization}
+    evidence: {
+      applicationNumber: "SANDBOX-LOAN-42"
+      queryReasonCode: "02"
+      authorization: $authorization
+    }
   ) {
     receipt { id }
     subject(id: $subject) {
       ... on RegisteredSubject {
-        registration { state record { name creditCode status registeredOn capital capitalAmount capitalCurrency } }
+        registration {
+          state
+          record {
+            name creditCode status registeredOn
+            capital capitalAmount capitalCurrency
+          }
+        }
       }
       ... on OperatingSubject {
-        penalties { state level records { nodes { documentNumber kind authority fine publicUntil } } }
+        penalties {
+          state
+          level
+          records {
+            nodes {
+              documentNumber kind authority
+              fine publicUntil
+            }
+          }
+        }
         taxPayments {
           state
-          reason { code message remedy basis { citation title } }
-          records(first: 12) { nodes { period taxKind amountBand } }
+          reason {
+            code message remedy
+            basis { citation title }
+          }
+          records(first: 12) {
+            nodes { period taxKind amountBand }
+          }
         }
-        contributionPayments { state reason { code } records(first: 12) { nodes { scheme period headcount amountBand } } }
-        evaluations { state reason { code } records { nodes { kind evaluator scheme grade evaluatedOn } } }
-        marketCredit { state reason { code } records { nodes { provider kind rating ratedOn method } } }
+        contributionPayments {
+          state
+          reason { code }
+          records(first: 12) {
+            nodes {
+              scheme period headcount amountBand
+            }
+          }
+        }
+        evaluations {
+          state
+          reason { code }
+          records {
+            nodes {
+              kind evaluator scheme grade
+              evaluatedOn
+            }
+          }
+        }
+        marketCredit {
+          state
+          reason { code }
+          records {
+            nodes {
+              provider kind rating ratedOn method
+            }
+          }
+        }
       }
     }
   }
@@ -85,16 +180,40 @@ query CreditLoan($subject: SubjectId!, $authorization: String) {
 """
 
 MY_RECORD = """\
-# A subject sees all that is held about itself, repaired and expired records included.
+# A subject sees all that is held about itself,
+# repaired and expired records included.
 query MyRecord($me: SubjectId!) {
   inquiry(purpose: SELF) {
     receipt { id }
     subject(id: $me) {
       ... on OperatingSubject {
-        registration { state record { name legalRepresentative address } }
-        penalties { state records { nodes { documentNumber facts fine repairedOn publicUntil marks } } }
-        taxPayments { state records(first: 3) { nodes { period taxKind amount } } }
-        commitments { state records { nodes { kind content performance } } }
+        registration {
+          state
+          record {
+            name legalRepresentative address
+          }
+        }
+        penalties {
+          state
+          records {
+            nodes {
+              documentNumber facts fine
+              repairedOn publicUntil marks
+            }
+          }
+        }
+        taxPayments {
+          state
+          records(first: 3) {
+            nodes { period taxKind amount }
+          }
+        }
+        commitments {
+          state
+          records {
+            nodes { kind content performance }
+          }
+        }
       }
     }
   }
@@ -102,16 +221,33 @@ query MyRecord($me: SubjectId!) {
 """
 
 MY_PERSONAL_RECORD = """\
-# A natural person sees its own record. There is no score to ask for.
+# A natural person sees its own record.
+# There is no score to ask for.
 query MyPersonalRecord($me: SubjectId!) {
   inquiry(purpose: SELF) {
     receipt { id }
     subject(id: $me) {
       ... on NaturalPerson {
-        identityMatch { state record { matched checkedOn } }
-        enforcement { state records { nodes { caseNumber court listedOn } } }
-        licences { state records { nodes { kind validUntil } } }
-        marketCredit { state records { nodes { provider kind statement } } }
+        identityMatch {
+          state
+          record { matched checkedOn }
+        }
+        enforcement {
+          state
+          records {
+            nodes { caseNumber court listedOn }
+          }
+        }
+        licences {
+          state
+          records { nodes { kind validUntil } }
+        }
+        marketCredit {
+          state
+          records {
+            nodes { provider kind statement }
+          }
+        }
       }
     }
   }
@@ -119,10 +255,14 @@ query MyPersonalRecord($me: SubjectId!) {
 """
 
 WHAT_WOULD_I_GET = """\
-# What would this token get of an organisation, and why not? Nothing is asked of any source.
+# What would this token get of an organisation,
+# and why not? No source is asked.
 query WhatWouldIGet {
   viewer { unitName type syntheticOnly }
-  permissions(purpose: PUBLIC_VIEW, subjectKind: ORG) {
+  permissions(
+    purpose: PUBLIC_VIEW
+    subjectKind: ORG
+  ) {
     category
     possible
     level
@@ -135,25 +275,48 @@ query WhatWouldIGet {
 """
 
 CATALOGUE = """\
-# The catalogue, the purposes and the measures of the policy that is loaded.
+# The catalogue, the purposes and the measures
+# of the policy that is loaded.
 query Catalogue {
-  catalogue { code english chinese class openOrg openPerson field }
-  purposes { code english chinese case evidence allowed basis { citation } }
+  catalogue {
+    code english chinese class
+    openOrg openPerson field
+  }
+  purposes {
+    code english chinese case evidence allowed
+    basis { citation }
+  }
   measures { code english kind }
 }
 """
 
 PUBLIC_RECORD = """\
-# Everybody may see what is published of one organisation at a time.
+# Everybody may see what is published of one
+# organisation at a time.
 query PublicRecord($subject: SubjectId!) {
   inquiry(purpose: PUBLIC_VIEW) {
     receipt { id }
     subject(id: $subject) {
       kind
       ... on OperatingSubject {
-        registration { state record { name creditCode status address } }
-        penalties { state level records { nodes { documentNumber kind fine publicUntil } } withheld { field code } }
-        taxPayments { state reason { code message remedy } }
+        registration {
+          state
+          record { name creditCode status address }
+        }
+        penalties {
+          state
+          level
+          records {
+            nodes {
+              documentNumber kind fine publicUntil
+            }
+          }
+          withheld { field code }
+        }
+        taxPayments {
+          state
+          reason { code message remedy }
+        }
       }
     }
   }
@@ -161,12 +324,17 @@ query PublicRecord($subject: SubjectId!) {
 """
 
 FIND = """\
-# Organisations by name: the published part of their registration.
+# Organisations by name: the published part of
+# their registration.
 query Find($name: String!) {
   inquiry(purpose: PUBLIC_VIEW) {
     search(name: $name, first: 5) {
       state
-      organisations { totalCount nodes { name creditCode status city } pageInfo { hasNextPage endCursor } }
+      organisations {
+        totalCount
+        nodes { name creditCode status city }
+        pageInfo { hasNextPage endCursor }
+      }
     }
   }
 }

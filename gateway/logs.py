@@ -2,17 +2,18 @@
 
 import json
 import logging
+import re
 import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
 from gateway.errors import safe_text
-from policies.identifiers import looks_like_identifier
 
 _QUIET = ("httpx", "httpcore", "strawberry.execution", "uvicorn.access")
 """Loggers whose lines hold addresses or values; the gateway writes its own lines instead."""
 
 _DIGITS_OF_AN_IDENTIFIER = 15
+_SPACED_NUMBER = re.compile(r"(?:[0-9] ?){14,}[0-9Xx]")
 
 
 class JsonLines(logging.Formatter):
@@ -44,9 +45,8 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _safe(text: str) -> str:
-    # Full-width letters are folded first; an identifier written with spaces takes its whole text with it.
-    hidden = safe_text(unicodedata.normalize("NFKC", text))
-    return "…" if looks_like_identifier(hidden) else hidden
+    folded = unicodedata.normalize("NFKC", text)  # full-width letters and digits become plain ones
+    return safe_text(_SPACED_NUMBER.sub("…", folded))
 
 
 def _safe_value(value: object) -> object:

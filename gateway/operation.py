@@ -244,7 +244,13 @@ def parse(text: str, limits: Limits) -> DocumentNode:
     """
     check_text(text, limits)
     try:
-        document = graphql.parse(text, max_lexical_tokens=limits.max_tokens, max_comments=limits.max_tokens)
+        document = graphql.parse(
+            text,
+            max_lexical_tokens=limits.max_tokens,
+            max_comments=limits.max_tokens,
+            # GraphQL, section 2.4: a selection set holds at least one selection.
+            allow_empty_selection_sets=False,
+        )
     except GraphQLSyntaxError as error:
         fault = _syntax_fault(error, limits)
     else:

@@ -145,14 +145,19 @@ _RESIDENT_SHAPE = re.compile(
 )
 
 
+_REGISTRATION_SHAPE = re.compile(r"(?<![0-9A-Z])[0-9]{15}(?![0-9A-Z])")
+
+
 def looks_like_identifier(text: str) -> bool:
-    """Whether free text holds something shaped like a credit code or a resident number."""
+    """Whether free text holds something shaped like a credit code, a resident or a registration number.
+
+    Fifteen digits may number anything: they count as a registration number when their check digit fits.
+    """
     plain = text.translate(_HALF_WIDTH).upper()
-    return any(
-        shape.search(form)
-        for form in (plain, _without_spaces(plain))
-        for shape in (_CREDIT_CODE_SHAPE, _RESIDENT_SHAPE)
-    )
+    forms = (plain, _without_spaces(plain))
+    if any(shape.search(form) for form in forms for shape in (_CREDIT_CODE_SHAPE, _RESIDENT_SHAPE)):
+        return True
+    return any(_passes_mod_11_10(found) for form in forms for found in _REGISTRATION_SHAPE.findall(form))
 
 
 def _normal(text: str) -> str:

@@ -34,6 +34,7 @@ from resolvers.subjects import (
     SUBJECT_TYPES,
     CreditSubject,
     EvidenceInput,
+    OrganisationId,
     RegisteredSubject,
     SubjectId,
     SubjectRef,
@@ -188,6 +189,21 @@ class Viewer:
     officer: str | None = strawberry.field(description="Officer at the unit, if the token names one.")
     synthetic_only: bool = strawberry.field(description="Whether only synthetic subjects may be asked about.")
 
+    @strawberry.field(
+        graphql_type=list[str], description="Codes of the purposes that the token allows 允许的查询目的."
+    )
+    def purposes(root: strawberry.Parent[Caller]) -> list[str]:
+        """The purposes, in alphabetical order."""
+        return sorted(root.purposes)
+
+    @strawberry.field(
+        graphql_type=list[str] | None,
+        description="Codes of the categories that the token is narrowed to; null: not narrowed 限定的信息类别.",
+    )
+    def categories(root: strawberry.Parent[Caller]) -> list[str] | None:
+        """The categories, in alphabetical order."""
+        return None if root.categories is None else sorted(root.categories)
+
 
 def build_schema(bundle: Bundle) -> strawberry.Schema:
     """The schema of a bundle; rebuilt when a reload changes the purposes."""
@@ -196,7 +212,14 @@ def build_schema(bundle: Bundle) -> strawberry.Schema:
         types=(*SUBJECT_TYPES, *SECTION_TYPES.values(), *RECORD_TYPES.values()),
     )
     _describe_sections(schema, bundle)
+    _declare_one_of(schema)
     return schema
+
+
+def _declare_one_of(schema: strawberry.Schema) -> None:
+    """Let graphql-core refuse a wrong one-of input by its place; Strawberry's own check raises when it is read."""
+    for name in (SubjectId.__name__, OrganisationId.__name__):
+        schema._schema.type_map[name].is_one_of = True  # type: ignore[attr-defined]
 
 
 def _describe_sections(schema: strawberry.Schema, bundle: Bundle) -> None:

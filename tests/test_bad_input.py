@@ -89,6 +89,8 @@ async def _refused(client: Client, answer: httpx.Response, code: str, named: str
 
 DOCUMENTS: dict[str, tuple[str, str, str, Any]] = {
     "no GraphQL": ("SYNTAX", "the end of the document", "{ viewer { type }", None),
+    "empty selection set": ("SYNTAX", "expected Name", "{ }", None),
+    "empty selection set of an inquiry": ("SYNTAX", "expected Name", "{ inquiry(purpose: PUBLIC_VIEW) { } }", None),
     "empty document": ("SYNTAX", "the end of the document", "", None),
     "only a comment": ("SYNTAX", "the end of the document", "# 990105199912319987", None),
     "lone surrogate": ("SYNTAX", "an escape", _inquiry('search(name: "\\uD800ab") { state }'), None),
@@ -261,11 +263,7 @@ async def test_bad_documents_and_variables_are_refused(client: Client, case: str
 )
 async def test_a_subject_is_named_by_exactly_one_identifier(client: Client, identifier: Any) -> None:
     before, rows = await client.requests(), _rows(client)
-    answer = await client.post(BUREAU, ONE, {"id": identifier})
-    assert answer.status_code == 400
-    assert set(answer.json()) == {"errors"}
-    assert CLEAN not in answer.text
-    assert PERSON not in answer.text
+    await _refused(client, await client.post(BUREAU, ONE, {"id": identifier}), "BAD_VARIABLE", "'$id")
     assert await client.requests() == before
     assert _rows(client) == rows
 
@@ -376,7 +374,8 @@ GROWTH = 32 * 1024
 """KiB by which the process may have grown after thousands of bad requests."""
 PEAK = 96 * 1024
 """KiB above its size at the start that the process may ever have had."""
-ROUNDS = 30
+ROUNDS = 5
+"""Times that each of four clients sends every bad request."""
 
 
 def _abuses() -> list[tuple[int, bytes]]:
@@ -416,7 +415,7 @@ async def test_abuse_neither_feeds_nor_stops_the_process(sandbox: Sandbox, tmp_p
         stop = asyncio.Event()
         well = asyncio.create_task(_ask_well(running, stop))
         small = [(status, body) for status, body in abuses if len(body) < 100_000]
-        await asyncio.gather(*(abuse(small * (ROUNDS // 4)) for _ in range(4)), abuse(abuses))
+        await asyncio.gather(*(abuse(small * ROUNDS) for _ in range(4)), abuse(abuses))
         stop.set()
         assert await well > 0
         assert running.memory("VmRSS") - warm < GROWTH
@@ -432,9 +431,9 @@ def _large_document(number: int) -> str:
 
 async def test_large_valid_documents_do_not_pile_up(sandbox: Sandbox, tmp_path: Path) -> None:
     async with gateway_process(sandbox, tmp_path) as running:
-        for number in range(35):
+        for number in range(33):
             await running.client.ask(BUREAU, _large_document(number))
         full = running.memory("VmRSS")
-        for number in range(35, 65):
+        for number in range(33, 53):
             await running.client.ask(BUREAU, _large_document(number))
         assert running.memory("VmRSS") - full < GROWTH // 2

@@ -75,7 +75,7 @@ def test_once_shows_questions_and_answers_and_leaves_nothing_running(tmp_path: P
     said = shown.said
     assert [line[:2] for line in said.splitlines() if re.match(r"\d\. ", line)] == ["1.", "2.", "3.", "4."]
     for line in (
-        'inquiry(purpose: PROCUREMENT, evidence: {projectNumber: "SANDBOX-2026-0117", stage: REVIEW})',
+        'inquiry(purpose: PROCUREMENT evidence: { projectNumber: "SANDBOX-2026-0117" stage: REVIEW })',
         "HAS      enforcement: （2026）虚99执0001号",
         "DENIED   taxPayments, contributionPayments, evaluations, marketCredit (DENY_NO_AUTHORISATION_SCOPE)",
         "remedy  Obtain the subject's written authorization",

@@ -200,4 +200,5 @@ def test_the_documented_settings_serve(tmp_path: Path) -> None:
         assert refused.status_code == 401
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        process.communicate(timeout=30)
+    assert process.returncode == 0

@@ -51,6 +51,12 @@
     }
   }
 
+  // GraphiQL learns the new operation's name a moment after the text has changed; until then it sends the old one.
+  function withoutStaleName({ operationName, ...body }) {
+    const named = operationName && new RegExp(`(query|mutation)\\s+${operationName}\\b`).test(body.query);
+    return named ? { ...body, operationName } : body;
+  }
+
   async function tokenOf(persona) {
     const response = await fetch(`explorer/token?persona=${encodeURIComponent(persona)}`, { cache: "no-store" });
     if (!response.ok) throw new Error(`The gateway gave no token for ${persona} (status ${response.status}).`);
@@ -109,6 +115,7 @@
 
   function textOf(value) {
     if (value === null || value === undefined) return "";
+    if (Array.isArray(value)) return value.map(textOf).join(", ");
     return typeof value === "object" ? JSON.stringify(value) : String(value);
   }
 
@@ -118,6 +125,18 @@
       h("div", { key: name }, h("dt", null, name), h("dd", null, textOf(value)))));
   }
 
+  // Denials that differ in nothing but place and category are told once.
+  function together(denials) {
+    const told = new Map();
+    for (const { path, category, ...facts } of denials) {
+      const key = JSON.stringify(facts);
+      const group = told.get(key) ?? { facts, categories: new Set() };
+      if (category) group.categories.add(category);
+      told.set(key, group);
+    }
+    return [...told.values()];
+  }
+
   // What the gateway adds to an answer: the receipt of the inquiry, and why anything was withheld.
   function Extensions({ extensions }) {
     const receipt = extensions?.receipt;
@@ -125,8 +144,10 @@
     if (!receipt && denials.length === 0) return null;
     return h("section", { className: "extensions", "aria-label": "Receipt and denials" },
       receipt && h("article", { className: "receipt" }, h("h2", null, "Receipt"), h(Facts, { facts: receipt })),
-      denials.map((denial, position) => h("article", { className: "denial", key: position },
-        h("h2", null, "Denied"), h(Facts, { facts: denial }))));
+      together(denials).map(({ facts, categories }, position) =>
+        h("article", { className: "denial", key: position },
+          h("h2", null, categories.size ? `Denied: ${[...categories].join(", ")}` : "Denied"),
+          h(Facts, { facts }))));
   }
 
   function tabOf(example) {
@@ -176,7 +197,9 @@
     const show = (example) => {
       setChosen(example);
       setExtensions(null);
-      setToLoad(example ? { ...tabOf(example), response: "" } : {});
+      // GraphiQL loads a value when it changes; forgetting it first lets the same example be loaded again.
+      ReactDOM.flushSync(() => setToLoad({}));
+      if (example) setToLoad({ ...tabOf(example), response: "" });
     };
     const turnTo = (name) => {
       setPersona(name);
@@ -187,13 +210,11 @@
     useEffect(() => {
       if (login && !token) logIn(login.first);
     }, []);
-    // GraphiQL loads a value when it changes; forgetting it lets the same example be loaded again.
-    useEffect(() => setToLoad({}), [toLoad.query]);
 
     // A new token means a new fetcher, upon which GraphiQL asks for the schema again.
     const fetcher = useMemo(() => async (body) => {
       if (!token) return { errors: [{ message: NO_TOKEN }] };
-      const answer = await post(token, body);
+      const answer = await post(token, withoutStaleName(body));
       if (body.operationName !== "IntrospectionQuery") setExtensions(answer.extensions ?? null);
       return answer;
     }, [token]);
