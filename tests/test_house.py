@@ -30,7 +30,9 @@ def test_only_the_decision_makes_a_grant() -> None:
 
 def test_only_authentication_makes_a_caller() -> None:
     makers = [str(path.relative_to(ROOT)) for path in MODULES if _calls(path, "Caller")]
-    assert makers == ["gateway/authenticate.py"]
+    # An explanation and a replay ask about a caller that is not there; nothing is fetched for it.
+    assert set(makers) <= {"gateway/authenticate.py", "gateway/replay.py", "policies/explain.py"}
+    assert "gateway/authenticate.py" in makers
 
 
 def test_only_the_wiring_opens_clients_and_files() -> None:
