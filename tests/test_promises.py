@@ -333,8 +333,9 @@ async def test_denials_and_refusals_are_rows(sandbox: Sandbox, tmp_path: Path) -
 async def test_a_faulty_source_leaves_the_rest_of_the_answer(
     sandbox: Sandbox, tmp_path: Path, fault: str
 ) -> None:
+    # The source's own time ends first, so the other sources have plenty, however busy the machine is.
     urls = {name: url for name, url in sandbox.urls.items() if name not in ("admin", "issuer")}
-    async with gateway(sandbox, tmp_path, sources=SourceSettings(urls=urls, deadline=0.7)) as client:
+    async with gateway(sandbox, tmp_path, sources=SourceSettings(urls=urls, deadline=10)) as client:
         await client.fault("court", fault)
         try:
             body = await client.ask(
