@@ -14,7 +14,7 @@ from policies.authorization import Authorization, Consent, check
 from policies.bundle import Basis, Condition, Proof, RedLine
 from policies.caller import Caller
 from policies.catalogue import Registration, fields_of
-from policies.evidence import Evidence, Stage
+from policies.evidence import Evidence, Stage, camel_case
 from policies.identifiers import CREDIT_CODE, RESIDENT, SubjectKey
 from policies.outcomes import Denied, Outcome
 from policies.table import Cell, Table
@@ -261,7 +261,7 @@ def _listed(table: Table, evidence: Evidence, condition: Condition) -> bool:
 
 
 def _unmet(cell: Cell, condition: Condition, code: Outcome) -> Denied:
-    needed = " or ".join(" and ".join(fields) for fields in condition.evidence)
+    needed = " or ".join(" and ".join(map(camel_case, fields)) for fields in condition.evidence)
     remedy = f"{condition.remedy} Evidence: {needed}." if needed else condition.remedy
     return _denied(cell, code, remedy, condition.code)
 

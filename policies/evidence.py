@@ -150,6 +150,12 @@ def _fields() -> Iterator[EvidenceField]:
         yield EvidenceField(name, python_type, given)
 
 
+def camel_case(name: str) -> str:
+    """A field's name as callers write it: `project_number` is `projectNumber`."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
 EVIDENCE_FIELDS = tuple(_fields())
 
 

@@ -636,7 +636,7 @@ def test_a_denial_says_what_would_make_it_lawful() -> None:
     assert isinstance(decision, Denied)
     assert decision.remedy == (
         "Name the matter code and the open case in which the subject is looked up."
-        " Evidence: matter_code and case_number."
+        " Evidence: matterCode and caseNumber."
     )
     assert decision.basis[0] == Basis("SH", "28(1)", BUNDLE.instruments["SH"].title)
     assert decision.message == SENTENCES[Outcome.DENY_EVIDENCE]
