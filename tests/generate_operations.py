@@ -214,5 +214,5 @@ class _Walk:
 
     def _possible(self, kind: GraphQLNamedType) -> set[str]:
         if is_abstract_type(kind):
-            return {inner.name for inner in self._schema.get_possible_types(kind)}  # type: ignore[arg-type]
+            return {inner.name for inner in self._schema.get_possible_types(kind)}
         return {kind.name}

@@ -5,7 +5,7 @@ import base64
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -153,7 +153,7 @@ def _tampered(own: Issued) -> str:
     return f"{head}.{base64.urlsafe_b64encode(claims).rstrip(b'=').decode()}.{signature}"
 
 
-BAD_TOKENS = {
+BAD_TOKENS: dict[str, Callable[..., Any]] = {
     "garbage": lambda own: "garbage",
     "three parts of garbage": lambda own: "a.b.c",
     "long": lambda own: "x" * 20_000,
@@ -375,7 +375,7 @@ async def test_an_authorization_opens_what_it_names(own: Issued) -> None:
     assert section["state"] == "HAS"
 
 
-AUTHORIZATIONS = {
+AUTHORIZATIONS: dict[str, tuple[Callable[..., Any], str]] = {
     "another grantee": (lambda own: own.consent(grantee=AGENT_UNIT), "DENY_NO_AUTHORISATION_SCOPE"),
     "another purpose": (
         lambda own: own.consent(purposes=["GUARANTEE_CHECK"]),

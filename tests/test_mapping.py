@@ -11,11 +11,12 @@ import pytest
 
 from connectors.answers import SourceFaultError
 from connectors.conversions import UnreadableError, amount, capital, converter
-from connectors.mapping import LIFECYCLE, RecordMap, open_envelope
+from connectors.mapping import RecordMap, open_envelope
 from connectors.problems import SourceKeyError
 from connectors.source import Envelope, FieldMap, LookupFile, SourceFile, Values
 from connectors.transport import Reply
 from policies.catalogue import (
+    LIFECYCLE,
     AdverseRecord,
     Arrears,
     Commitment,

@@ -429,7 +429,7 @@ class _Sections(dict[str, answers.SectionAnswer]):
 def _recording(section: Section, asked: dict[str, int]) -> Record:
     bits = BITS[section.type_name]
 
-    class Recording(section.record, frozen=True, kw_only=True):  # type: ignore[name-defined,misc]
+    class Recording(section.record, frozen=True, kw_only=True):  # type: ignore[name-defined,misc,call-arg]
         def __getattribute__(self, name: str) -> Any:
             asked[section.category] |= bits.get(name, 0)
             return section.record.__getattribute__(self, name)

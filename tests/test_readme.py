@@ -28,6 +28,7 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 def block(language: str, holding: str) -> str:
     """The one block of that language that holds the text."""
+    found: str
     (found,) = [text for kind, text in BLOCKS if kind == language and holding in text]
     return found
 
