@@ -5,7 +5,7 @@ import base64
 import itertools
 import json
 import time
-from collections.abc import Callable, AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
