@@ -1,12 +1,35 @@
 """One sandbox and one gateway for all tests of a process; each test leaves them without faults."""
 
+import ipaddress
+import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from service import Client, gateway
 
 from connectors.sandbox.server import Sandbox, SandboxOptions, running
+
+
+def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
+    """Tests speak to this machine alone: whatever would leave it fails at once."""
+    host = None
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    elif event == "socket.getaddrinfo":
+        host = arguments[0]
+    if host in (None, "", b"", "localhost", b"localhost"):
+        return
+    try:
+        local = ipaddress.ip_address(host.decode() if isinstance(host, bytes) else host).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        raise PermissionError("a test may connect to loopback only")
+
+
+sys.addaudithook(_loopback_only)
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import socket
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -44,6 +45,12 @@ def test_only_the_wiring_opens_clients_and_files() -> None:
     }
     # The command line and the demonstration are clients of the service, not parts of it.
     assert openers <= {"gateway/app.py", "gateway/cli.py", "gateway/demo.py", "gateway/tokens.py"}
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "registry.example"])
+def test_tests_reach_this_machine_alone(address: str) -> None:
+    with pytest.raises(PermissionError, match="loopback only"):
+        socket.create_connection((address, 80), timeout=0.1)
 
 
 def test_policies_have_no_clock() -> None:
