@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test check lock
+.PHONY: help setup demo test check proof lock
 
 help:
 	@echo "make demo   set up, start sandbox and gateway on loopback, run the showcase, stay up (ONCE=1: end)"
 	@echo "make test   set up and run every test, real servers and a real browser included"
 	@echo "make check  lint, types, import contracts"
+	@echo "make proof  compare every cell of the policy with two other readings of it (minutes)"
 	@echo "make lock   resolve requirements.lock anew from pyproject.toml"
 
 setup: .venv/ready
@@ -35,6 +36,10 @@ check: setup
 test: setup
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Every cell of the example bundle, in every state of authorization, by the table, a slow reading and Cedar.
+proof: setup
+	PROOF=all $(BIN)/python -m pytest tests/test_policy_proof.py --timeout 3000
 
 lock: setup
 	$(PIP) install uv

@@ -1,12 +1,14 @@
 """What is asked of the sources and what they answer: the values that cross the border of this package."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 import msgspec
 
 from policies.catalogue import Record
 from policies.identifiers import SubjectKey
+from policies.registers import Entry
+from policies.vocabulary import Dimension, SubjectKind
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -45,6 +47,8 @@ class FaultCode(StrEnum):
     """The source answered for a subject that was not asked for."""
     IDENTIFIER_NOT_TAKEN = "IDENTIFIER_NOT_TAKEN"
     """The source knows no subject by this kind of identifier; it was not asked."""
+    DIMENSION_NOT_TAKEN = "DIMENSION_NOT_TAKEN"
+    """The source does not count by one of the dimensions; it was not asked."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -95,6 +99,35 @@ class SearchAnswer(msgspec.Struct, frozen=True):
     as_of: datetime | None = None
     fault: Fault | None = None
     source: str | None = None
+
+
+class CountAsk(msgspec.Struct, frozen=True):
+    """Which records are counted: a category of one kind of subject, by these dimensions, as visible on `day`."""
+
+    category: str
+    kind: SubjectKind
+    by: tuple[Dimension, ...]
+    day: date
+
+
+class CountAnswer(msgspec.Struct, frozen=True):
+    """What one source counts: the values of each group, in the order of the dimensions asked, and its number.
+
+    A source that cannot break its counts down so is not asked; the fault says so.
+    """
+
+    source: str
+    counts: tuple[tuple[tuple[str | None, ...], int], ...] = ()
+    as_of: datetime | None = None
+    fault: Fault | None = None
+
+
+class RegisterAnswer(msgspec.Struct, frozen=True):
+    """What a register says of a number: its entry, or none; `source` None: no source serves the register."""
+
+    source: str | None
+    entry: Entry | None = None
+    fault: Fault | None = None
 
 
 class SourceInfo(msgspec.Struct, frozen=True):

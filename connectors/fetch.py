@@ -17,10 +17,13 @@ import httpx
 
 from connectors.answers import (
     Ask,
+    CountAnswer,
+    CountAsk,
     Fault,
     FaultCode,
     Ground,
     Hit,
+    RegisterAnswer,
     SearchAnswer,
     SourceAnswer,
     SourceInfo,
@@ -29,9 +32,12 @@ from connectors.cache import AnswerCache
 from connectors.loader import check_url, read_sources
 from connectors.lookup import Clock, Lookup, Source
 from connectors.problems import SourceFileError, SourceKeyError
+from connectors.registers import RegisterLookup
 from connectors.search import Search
 from connectors.source import SourceFile
+from connectors.statistics import Statistics
 from connectors.transport import certificates, open_transport, silence_wire_logs
+from policies.registers import Reference, Register
 from policies.vocabulary import SubjectKind
 
 __all__ = [
@@ -40,6 +46,7 @@ __all__ = [
     "FaultCode",
     "Ground",
     "Hit",
+    "RegisterAnswer",
     "SearchAnswer",
     "SourceAnswer",
     "SourceFileError",
@@ -59,11 +66,19 @@ class Sources:
     """All sources of a directory."""
 
     def __init__(
-        self, sources: Sequence[Source], lookups: Sequence[Lookup], search: Search | None, cache: AnswerCache
+        self,
+        sources: Sequence[Source],
+        lookups: Sequence[Lookup],
+        search: Search | None,
+        statistics: Sequence[Statistics],
+        registers: Mapping[Register, RegisterLookup],
+        cache: AnswerCache,
     ) -> None:
         self._sources = sources
         self._titles = MappingProxyType({source.file.id: _info(source.file) for source in sources})
         self._search = search
+        self._statistics = tuple(statistics)
+        self._registers = dict(registers)
         self._cache = cache
         self._serving: dict[tuple[str, SubjectKind], dict[str, dict[str, Lookup]]] = {}
         for lookup in lookups:
@@ -100,6 +115,8 @@ class Sources:
         sources: list[Source] = []
         lookups: list[Lookup] = []
         searches: list[Search] = []
+        statistics: list[Statistics] = []
+        registers: dict[Register, RegisterLookup] = {}
         for file in files.values():
             wire = transport or open_transport(file.concurrency, trusted)
             try:
@@ -110,13 +127,22 @@ class Sources:
                 lookups.extend(Lookup(source, place, cache) for place in range(len(file.lookup)))
                 if file.search is not None:
                     searches.append(Search(source, file.search))
+                statistics.extend(Statistics(source, place) for place in range(len(file.statistics)))
+                for place, served in enumerate(file.register):
+                    lookup = RegisterLookup(source, place)
+                    for name in served.names:
+                        if name in registers:
+                            raise SourceKeyError(
+                                f"register[{place}].names", f"{name} is served twice", "keep one of them"
+                            )
+                        registers[name] = lookup
             except SourceKeyError as problem:
                 raise SourceFileError(
                     f"{file.id}.toml", problem.key, problem.reason, problem.remedy
                 ) from None
         if len(searches) > 1:
             raise SourceFileError(directory.name, "search", "two sources offer it", "keep one [search]")
-        return cls(sources, lookups, searches[0] if searches else None, cache)
+        return cls(sources, lookups, searches[0] if searches else None, statistics, registers, cache)
 
     def titles(self) -> Mapping[str, SourceInfo]:
         """Who the sources are, by id."""
@@ -151,6 +177,33 @@ class Sources:
             return SearchAnswer(fault=Fault(FaultCode.DOWN, "no source offers a search"))
         until = asyncio.get_running_loop().time() + deadline
         return await self._search.find(name, first=first, offset=offset, ground=ground, until=until)
+
+    async def statistics(self, ask: CountAsk, *, ground: Ground, deadline: float) -> tuple[CountAnswer, ...]:
+        """What every source that counts this category of this kind of subject counts; `deadline` in seconds."""
+        until = asyncio.get_running_loop().time() + deadline
+        counting = (each for each in self._statistics if each.counts(ask))
+        return tuple(await asyncio.gather(*(each.ask(ask, ground, until) for each in counting)))
+
+    @property
+    def registers(self) -> frozenset[Register]:
+        """The registers of evidence that some source serves."""
+        return frozenset(self._registers)
+
+    async def look_up(
+        self, references: Sequence[Reference], *, ground: Ground, deadline: float
+    ) -> list[RegisterAnswer]:
+        """What the registers say of these numbers, all asked at once; `deadline` in seconds from now.
+
+        A register's fault is in its answer, never raised; nothing of an answer is kept.
+        """
+        until = asyncio.get_running_loop().time() + deadline
+        return await asyncio.gather(*(self._look_up(each, ground, until) for each in references))
+
+    async def _look_up(self, reference: Reference, ground: Ground, until: float) -> RegisterAnswer:
+        lookup = self._registers.get(reference.register)
+        if lookup is None:
+            return RegisterAnswer(None, fault=Fault(FaultCode.DOWN, "no source serves the register"))
+        return await lookup.ask(reference, ground, until)
 
     async def probe(self) -> Mapping[str, bool]:
         """Which sources accept a connection; nothing is asked of them."""
@@ -193,7 +246,11 @@ def _secrets(file: SourceFile, environment: Mapping[str, str]) -> dict[str, str]
 
 
 def _info(file: SourceFile) -> SourceInfo:
-    categories = tuple(dict.fromkeys(lookup.category for lookup in file.lookup))
+    served = (
+        *(lookup.category for lookup in file.lookup),
+        *(counted.category for counted in file.statistics),
+    )
+    categories = tuple(dict.fromkeys(served))
     return SourceInfo(file.title, file.chinese, file.owner, file.kind.value, categories)
 
 

@@ -21,9 +21,11 @@ from connectors.source import (
     Envelope,
     FieldMap,
     LookupFile,
+    RegisterFile,
     SearchFile,
     SecretRef,
     SourceFile,
+    StatisticsFile,
     Step,
     Values,
 )
@@ -98,26 +100,30 @@ def _source(raw: Mapping[str, Any]) -> SourceFile:
     for name, part in (("values", Values), ("search", SearchFile)):
         if name in raw:
             parts[name] = _typed(raw[name], part, name)
-    if "lookup" in raw:
-        parts["lookup"] = [
-            _lookup(lookup, f"lookup[{place}]") for place, lookup in enumerate(_list(raw, "lookup"))
-        ]
+    if "statistics" in raw:
+        parts["statistics"] = _items(raw, "statistics", StatisticsFile, "statistics")
+    for name, mapped in (("lookup", LookupFile), ("register", RegisterFile)):
+        if name in raw:
+            parts[name] = [
+                _mapped(each, mapped, f"{name}[{place}]") for place, each in enumerate(_list(raw, name))
+            ]
     return _typed(parts, SourceFile, "")
 
 
-def _lookup(raw: Any, key: str) -> LookupFile:
+def _mapped(raw: Any, part: type[T], key: str) -> T:
+    """A part with a field map."""
     if not isinstance(raw, dict):
-        raise SourceKeyError(key, "it is not a table", "write [[lookup]]")
+        raise SourceKeyError(key, "it is not a table", f"write [[{key.partition('[')[0]}]]")
     fields = raw.get("fields")
     if not isinstance(fields, dict):
-        return _typed(raw, LookupFile, key)
+        return _typed(raw, part, key)
     maps = {
         name: FieldMap(source=value)
         if isinstance(value, str)
         else _typed(value, FieldMap, f"{key}.fields.{name}")
         for name, value in fields.items()
     }
-    return _typed({**raw, "fields": maps}, LookupFile, key)
+    return _typed({**raw, "fields": maps}, part, key)
 
 
 def _list(raw: Mapping[str, Any], name: str, key: str | None = None) -> list[Any]:
@@ -198,7 +204,8 @@ def _check(source: SourceFile) -> None:
     if (updated := source.envelope.updated) is not None:
         one = (updated.at is None) != (updated.header is None)
         _demand(one, "envelope.updated", "it needs one of at and header", "say where the time stands")
-    _demand(source.lookup or source.search, "lookup", "the source serves nothing", "add a [[lookup]]")
+    serves = source.lookup or source.search or source.register
+    _demand(serves, "lookup", "the source serves nothing", "add a [[lookup]] or [[register]]")
     served: set[tuple[str, SubjectKind, str]] = set()
     for place, lookup in enumerate(source.lookup):
         _check_lookup(lookup, f"lookup[{place}]", served)
@@ -206,6 +213,26 @@ def _check(source: SourceFile) -> None:
         _demand(source.search.page_size > 0, "search.page_size", "it is not positive", "write hits per page")
         for name in ("name", "credit_code"):
             _demand(name in source.search.fields, f"search.fields.{name}", "it is missing", "map it")
+    counted: set[tuple[str, SubjectKind]] = set()
+    for place, statistics in enumerate(source.statistics):
+        _check_statistics(statistics, f"statistics[{place}]", counted)
+
+
+def _check_statistics(statistics: StatisticsFile, key: str, counted: set[tuple[str, SubjectKind]]) -> None:
+    _demand(statistics.kinds, f"{key}.kinds", "it is empty", "give the source's word for each subject kind")
+    known = ", ".join(sorted({category for category, _ in SECTION_OF}))
+    for kind in statistics.kinds:
+        fits = (statistics.category, kind) in SECTION_OF
+        _demand(fits, f"{key}.kinds", f"{statistics.category} is not kept of {kind.value}",
+                f"remove that kind, or correct the category; known: {known}")  # fmt: skip
+        once = (statistics.category, kind) not in counted
+        _demand(once, key, f"{statistics.category} of {kind.value} is counted twice", "keep one table")
+        counted.add((statistics.category, kind))
+    for dimension in statistics.tables:
+        mapped = dimension in statistics.dimensions
+        _demand(
+            mapped, f"{key}.tables.{dimension}", "there is no such dimension here", "map it, or remove it"
+        )
 
 
 def _check_lookup(lookup: LookupFile, key: str, served: set[tuple[str, SubjectKind, str]]) -> None:
@@ -261,7 +288,7 @@ _SECRET_NAME = re.compile(
 _SECRET_LOOK = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9+=_-]{16,}")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _OUR_WORDS = re.compile(
-    r"(id|title|chinese|owner|lookup\[\d+\]\.fields|search\.fields|envelope|values|codes|secrets)\b"
+    r"(id|title|chinese|owner|lookup\[\d+\]\.fields|register\[\d+\]\.(names|fields|subjects|roles)|search\.fields|statistics\[\d+\]\.(dimensions|tables)|envelope|values|codes|secrets)\b"
 )
 
 

@@ -4,7 +4,8 @@ Templates see these names: `subject.value`, `.name`, `.scheme`, and `.credit_cod
 `.registration_number` (only the one of the subject's own scheme has a value); for a batch `subjects.value`,
 `.credit_code`, `.resident`, `.registration_number` (lists) and `subject.scheme`; `ground.purpose`,
 `.matter`, `.authorization_id`, `.reason_code`; `codes.NAME`, `secrets.NAME`, `steps.NAME`; `page.number`,
-`page.size`; for a search `search.name`. A list in a query or form becomes its items joined by commas.
+`page.size`; for a search `search.name`; for counts `statistics.kind`, `.by` (a list), `.day`; for a register
+`register.name`, `.number`. A list in a query or form becomes its items joined by commas.
 """
 
 import base64
@@ -21,7 +22,17 @@ import msgspec
 from connectors.answers import Ground
 from connectors.conversions import PROVINCE_TIME
 from connectors.problems import SourceKeyError
-from connectors.source import Auth, CodeTable, LookupFile, Scheme, SearchFile, SourceFile, Step
+from connectors.source import (
+    Auth,
+    CodeTable,
+    LookupFile,
+    RegisterFile,
+    Scheme,
+    SearchFile,
+    SourceFile,
+    StatisticsFile,
+    Step,
+)
 from connectors.template import ABSENT, Template, Variables, compile_template
 from policies.identifiers import SubjectKey
 
@@ -34,6 +45,7 @@ _PERSONAL = frozenset(
 )
 
 Run = Callable[[Variables, datetime], str]
+Asking = LookupFile | SearchFile | StatisticsFile | RegisterFile
 
 
 # --- signing recipes
@@ -136,7 +148,7 @@ class RequestTemplate:
     def __init__(
         self,
         source: SourceFile,
-        request: LookupFile | SearchFile,
+        request: Asking,
         key: str,
         *,
         url: str,
@@ -157,7 +169,7 @@ class RequestTemplate:
         path = _known(compile_template(request.path, f"{key}.path"), signing | own, f"{key}.path")
         if not request.path.startswith("/"):
             raise SourceKeyError(f"{key}.path", "it does not start with /", "write the path below the url")
-        self._method = request.method if isinstance(request, LookupFile) else "POST"
+        self._method = request.method if isinstance(request, LookupFile | RegisterFile) else "POST"
         _check_body(self._method, request, source.auth, key)
         _check_subject(
             request, asked.names | path.names, path.names | asked.query.names | asked.headers.names, key
@@ -231,7 +243,14 @@ def variables_of(subjects: Sequence[SubjectKey], batch: bool) -> dict[str, Any]:
     }
 
 
-def _asked_names(request: LookupFile | SearchFile) -> frozenset[str]:
+_COUNTED = frozenset({"statistics.kind", "statistics.by", "statistics.day"})
+
+
+def _asked_names(request: Asking) -> frozenset[str]:
+    if isinstance(request, RegisterFile):
+        return frozenset({"register.name", "register.number"})
+    if isinstance(request, StatisticsFile):
+        return _COUNTED
     pages = frozenset({"page.number", "page.size"})
     if isinstance(request, SearchFile):
         return pages | {"search.name"}
@@ -244,7 +263,7 @@ def _code(code: CodeTable, known: frozenset[str], key: str) -> _Code:
     return _Code(of, code.table, code.otherwise)
 
 
-def _place(part: Auth | LookupFile | SearchFile, key: str, known: frozenset[str]) -> _Place:
+def _place(part: Auth | Asking, key: str, known: frozenset[str]) -> _Place:
     tables = {
         name: _known(compile_template(getattr(part, name, {}), f"{key}.{name}"), known, f"{key}.{name}")
         for name in ("headers", "query", "form", "json")
@@ -260,7 +279,7 @@ def _text(value: Any) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def _check_body(method: str, request: LookupFile | SearchFile, auth: Auth, key: str) -> None:
+def _check_body(method: str, request: Asking, auth: Auth, key: str) -> None:
     form, json = request.form or auth.form, request.json or auth.json
     if form and json:
         raise SourceKeyError(
@@ -271,9 +290,21 @@ def _check_body(method: str, request: LookupFile | SearchFile, auth: Auth, key: 
 
 
 def _check_subject(
-    request: LookupFile | SearchFile, used: frozenset[str], open_to_view: Iterable[str], key: str
+    request: Asking,
+    used: frozenset[str],
+    open_to_view: Iterable[str],
+    key: str,
 ) -> None:
     """A request must ask for its subject, and never show a person in an address or header."""
+    if isinstance(request, RegisterFile):
+        needed = {"register.number"} | ({"register.name"} if len(request.names) > 1 else set())
+        for name in sorted(needed - used):
+            raise SourceKeyError(key, "the request does not say what is looked up", f"use {{{name}}}")
+        return
+    if isinstance(request, StatisticsFile):
+        for name in sorted(_COUNTED - used):
+            raise SourceKeyError(key, "the request does not say what is counted", f"use {{{name}}}")
+        return
     if isinstance(request, SearchFile):
         if "search.name" not in used:
             raise SourceKeyError(key, "the request does not say what is searched", "use {search.name}")

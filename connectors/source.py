@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from policies.vocabulary import SubjectKind
+from policies.registers import Register
+from policies.vocabulary import Dimension, SubjectKind
 
 Scheme = Literal["credit_code", "resident", "registration_number"]
 Meaning = Literal["ok", "no_data", "refused", "busy"]
@@ -23,6 +24,8 @@ class SourceKind(StrEnum):
     EXTERNAL = "EXTERNAL"
     MARKET = "MARKET"
     ASSOCIATION = "ASSOCIATION"
+    REGISTER = "REGISTER"
+    """Keeps registers of evidence alone, and no credit information."""
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -195,6 +198,63 @@ class SearchFile(_Part, frozen=True, kw_only=True):
     fields: dict[Literal["name", "credit_code", "status", "city"], str]
 
 
+class StatisticsFile(_Part, frozen=True, kw_only=True):
+    """`[[statistics]]`: how the records of one category are counted, by groups, without any being shown.
+
+    `kinds` gives the source's word for each kind of subject, used as ``{statistics.kind}``; `dimensions` the
+    source's column for each dimension, asked as the list ``{statistics.by}`` and read from the answer's rows, whose
+    number stands at `count`; `tables` turns the source's words of a dimension into ours. ``{statistics.day}`` is the day on which a counted record must be visible.
+    """
+
+    category: str
+    kinds: dict[SubjectKind, str]
+    path: str
+    headers: dict[str, str] = {}
+    form: dict[str, str] = {}
+    json: dict[str, Any] = {}
+    dimensions: dict[Dimension, str]
+    tables: dict[Dimension, dict[str, str]] = {}
+    count: str
+
+
+class TextsAt(_Part, frozen=True, kw_only=True, rename={"source": "from"}):
+    """Texts put together in one, and what splits them."""
+
+    source: str
+    split: str
+
+
+class RolesMap(_Part, frozen=True, kw_only=True, rename={"source": "from"}):
+    """`[register.roles]`: a list in the entry with a subject's identifier and its role in each item."""
+
+    source: str
+    scheme: Scheme
+    subject: str
+    role: str
+
+
+class RegisterFile(_Part, frozen=True, kw_only=True):
+    """`[[register]]`: registers of evidence of one form, asked for one number as ``{register.number}``.
+
+    A table of several `names` says in the request which is meant: ``{register.name}``.
+
+    `fields` maps the fields of `policies.registers.Entry`; `number` and `open` are needed, and sets of texts
+    (units, supervisors, covers) may be a list, or a text with `split`. `subjects` gives for each scheme the
+    path to the identifiers; paths lead through lists. An entry is never kept.
+    """
+
+    names: tuple[Register, ...]
+    method: Literal["GET", "POST"]
+    path: str
+    headers: dict[str, str] = {}
+    query: dict[str, str] = {}
+    form: dict[str, str] = {}
+    json: dict[str, Any] = {}
+    fields: dict[str, FieldMap]
+    subjects: dict[Scheme, str | TextsAt] = {}
+    roles: RolesMap | None = None
+
+
 class SourceFile(_Part, frozen=True, kw_only=True):
     """A whole file. `owner` is the caller-type code of the unit that owns the source."""
 
@@ -212,5 +272,7 @@ class SourceFile(_Part, frozen=True, kw_only=True):
     auth: Auth = Auth()
     values: Values = Values()
     envelope: Envelope
-    lookup: tuple[LookupFile, ...]
+    lookup: tuple[LookupFile, ...] = ()
     search: SearchFile | None = None
+    statistics: tuple[StatisticsFile, ...] = ()
+    register: tuple[RegisterFile, ...] = ()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ from gateway.authenticate import Authenticator, Unauthenticated
 from gateway.errors import Code, GatewayError, error_body, internal, log_text
 from gateway.examples import EXAMPLES, PERSONAS
 from gateway.explorer.app import LoginHints, explorer_routes
+from gateway.history import History
 from gateway.keysets import KeySet, KeysUnavailableError
 from gateway.ledger import LedgerFailure, SqliteLedger, load_or_create_key
 from gateway.limits import Limits
 from gateway.operation import GRAPHQL_RESPONSE, JSON, Headers, Operation, accepted_media_type, read
-from gateway.policy import make_policy
-from gateway.river import Answered, River
+from gateway.policy import Policy, make_policy, require_no_errors
+from gateway.reload import Reload
+from gateway.river import PROVINCE_TIME, Answered, River
 from gateway.settings import Settings
 from gateway.tokens import TokenError, fetch_token
 from policies.bundle import Bundle, load
@@ -130,10 +133,15 @@ async def _send(send: Send, status: int, media_type: str, headers: Mapping[str, 
     await send({"type": "http.response.body", "body": body})
 
 
+def bundle_directory(name: str) -> Traversable:
+    """Where an installed bundle is, or the directory of that name."""
+    installed = files("policies") / "bundles" / name
+    return installed if installed.is_dir() else Path(name)
+
+
 def load_bundle(name: str) -> Bundle:
     """An installed bundle by name, or the bundle in a directory."""
-    installed = files("policies") / "bundles" / name
-    return load(installed if installed.is_dir() else Path(name))
+    return load(bundle_directory(name))
 
 
 def utc_now() -> datetime:
@@ -155,14 +163,20 @@ def create_app(
 
     `transport` stands in for the network to the sources, `ledger_vfs` for SQLite's file layer, `clock` for
     the time of inquiries, `monotonic` for the seconds by which issuers' keys age; `body_seconds` is how long a
-    request's body may take. Raises BundleError, SourceFileError, LedgerFailure or ValueError, each naming what
-    is wrong.
+    request's body may take. `app.state.reload` loads the policy anew when asked. Raises BundleError,
+    SourceFileError, LedgerFailure or ValueError, each naming what is wrong.
     """
-    bundle = load_bundle(settings.policy.bundle)
-    policy = make_policy(bundle, settings.limits)
+
+    def prepare(bundle: Bundle) -> Policy:
+        if settings.policy.check_on_load:
+            require_no_errors(bundle, clock().astimezone(PROVINCE_TIME).date())
+        return make_policy(bundle, settings.limits, settings.policy.visibility)
+
+    policy = prepare(load_bundle(settings.policy.bundle))
     sources = _sources(settings, os.environ if environment is None else environment, transport)
     key = load_or_create_key(Path(settings.ledger.key_file))
     ledger = SqliteLedger.open(Path(settings.ledger.path), key, vfs=ledger_vfs)
+    history = History(Path(settings.ledger.path), Path(f"{settings.ledger.path}.index"))
     keys_client = httpx.AsyncClient(timeout=5, trust_env=False)
     token_keys = KeySet(settings.identity.jwks_url, keys_client, clock=monotonic)
     trusted = {a.issuer: KeySet(a.jwks_url, keys_client, clock=monotonic) for a in settings.authorizations}
@@ -171,6 +185,7 @@ def create_app(
         sources=sources,
         artefacts=Artefacts(trusted),
         ledger=ledger,
+        history=history,
         ledger_key=key,
         deadline=settings.sources.deadline,
         max_subjects=settings.max_subjects,
@@ -180,25 +195,34 @@ def create_app(
         settings.identity.issuer,
         settings.identity.audience,
         token_keys,
-        bundle.callers,
+        lambda: river.policy.bundle.callers,
         clock=lambda: clock().timestamp(),
     )
 
+    directory = bundle_directory(settings.policy.bundle)
+    reload = Reload(river, directory, prepare, settings.policy.watch_seconds)
+
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        reloading = asyncio.create_task(reload.run())
         try:
             yield
         finally:
+            reloading.cancel()
+            await asyncio.wait([reloading])
             # The ledger last: whatever is still being answered is recorded before.
             for keyset in (token_keys, *trusted.values()):
                 await keyset.close()
             await keys_client.aclose()
             await sources.aclose()
+            await history.aclose()
             await ledger.aclose()
 
     async def ready(_request: Request) -> Response:
         healthy = ledger.healthy or await _recovers(ledger)
-        body = {"ready": healthy, "ledger": "ok" if healthy else "failed", "policy": bundle.hash}
+        body = {"ready": healthy, "ledger": "ok" if healthy else "failed", "policy": river.policy.bundle.hash}
+        if reload.refused is not None:
+            body["policy_refused"] = reload.refused
         return JSONResponse(body, 200 if healthy else 503, headers=_NOT_KEPT)
 
     routes = [
@@ -212,6 +236,7 @@ def create_app(
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     # An address is right or it is not there: a redirect would repeat a POST, and has no JSON body.
     app.router.redirect_slashes = False
+    app.state.reload = reload
     return app
 
 

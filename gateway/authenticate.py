@@ -55,7 +55,7 @@ class Authenticator:
     """Verifies tokens of one issuer for one audience.
 
     `clock` gives seconds since 1970 UTC; `leeway` is how many seconds the issuer's clock may differ.
-    `known_types` are the caller types that the policy bundle knows.
+    `known_types` gives the caller types that the policy bundle knows, which may change with it.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Authenticator:
         issuer: str,
         audience: str,
         keyset: KeySet,
-        known_types: Collection[str],
+        known_types: Callable[[], Collection[str]],
         *,
         clock: Callable[[], float] = time.time,
         leeway: int = 30,
@@ -71,7 +71,7 @@ class Authenticator:
         self._issuer = issuer
         self._audience = audience
         self._keyset = keyset
-        self._known_types = frozenset(known_types)
+        self._known_types = known_types
         self._clock = clock
         self._leeway = leeway
 
@@ -101,7 +101,7 @@ class Authenticator:
             raise claims.bad("aud", "does not name this service")
         self._check_times(claims)
         claims.text("sub")
-        return _read_caller(claims, self._known_types)
+        return _read_caller(claims, self._known_types())
 
     def _check_times(self, claims: Claims) -> None:
         now = self._clock()

@@ -4,9 +4,10 @@ Everything a caller may have written wrong is found here, before anything is dec
 names the field, never the value.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from graphql import FieldNode, GraphQLError, GraphQLField, Undefined, coerce_input_literal
@@ -25,7 +26,8 @@ from policies.identifiers import (
     registration_number,
     resident,
 )
-from policies.vocabulary import SubjectKind
+from policies.vocabulary import Dimension, SubjectKind
+from resolvers.overview import MOST_DIMENSIONS, LogDimension
 from resolvers.records import ArgumentError, page_offset
 from resolvers.schema import OnDenied
 
@@ -44,12 +46,30 @@ class NameSearch(msgspec.Struct, frozen=True):
         return "NameSearch()"
 
 
+class CountQuestion(msgspec.Struct, frozen=True):
+    """What is counted: a category of one kind of subject, and by what."""
+
+    category: str
+    kind: SubjectKind
+    by: tuple[Dimension, ...]
+
+
+class LogQuestion(msgspec.Struct, frozen=True):
+    """Which days of the log, both included, and by what it is counted; its subject, if any, is a question."""
+
+    first_day: date
+    last_day: date
+    by: tuple[LogDimension, ...]
+
+
 class BoundLookup(msgspec.Struct, frozen=True):
-    """One field of the inquiry with its subjects as questions, or its search."""
+    """One field of the inquiry with its subjects as questions, or its search, its counts or its part of the log."""
 
     plan: LookupPlan
     questions: tuple[Question, ...]
     search: NameSearch | None
+    counts: CountQuestion | None = None
+    log: LogQuestion | None = None
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,9 +108,9 @@ def bind(
     if sum(len(each.get("of", "1")) for each in given) > max_subjects:
         raise GatewayError(Code.TOO_MANY_SUBJECTS, limit=max_subjects)
     named = [_named(lookup, each, evidence, today) for lookup, each in zip(plan.lookups, given, strict=True)]
-    for lookup, (subjects, _) in zip(plan.lookups, named, strict=True):
-        _check_pages(prepared, lookup, {key.kind for key, _ in subjects}, variables)
-    keys = [key for subjects, _ in named for key, _ in subjects]
+    for lookup, each in zip(plan.lookups, named, strict=True):
+        _check_pages(prepared, lookup, {SubjectKind.NONE, *(key.kind for key, _ in each.subjects)}, variables)
+    keys = [key for each in named for key, _ in each.subjects]
     if sum(key.kind is SubjectKind.NP for key in keys) > 1:
         raise GatewayError(Code.ONE_PERSON_PER_OPERATION)
     distinct = len({key.hash_input for key in keys})
@@ -106,37 +126,117 @@ def bind(
                         purpose=purpose,
                         subject=key,
                         evidence=own,
-                        sections=lookup.sections[key.kind],
+                        sections=_OF_THE_LOG if each.log is not None else lookup.sections[key.kind],
                         subjects_in_operation=distinct,
                     )
-                    for key, own in subjects
+                    for key, own in each.subjects
                 ),
-                search,
+                each.search,
+                each.counts,
+                each.log,
             )
-            for lookup, (subjects, search) in zip(plan.lookups, named, strict=True)
+            for lookup, each in zip(plan.lookups, named, strict=True)
         ),
         now=now,
         today=today,
     )
 
 
-Named = tuple[list[tuple[SubjectKey, Evidence]], NameSearch | None]
+_OF_THE_LOG = {"ACCESS_LOG": 0}
+"""What the log of one subject asks of it: whether it may be read, and no field of its records."""
+
+
+class Named(msgspec.Struct, frozen=True):
+    """What one field names: subjects, each with its evidence, a search, counts or a part of the log."""
+
+    subjects: tuple[tuple[SubjectKey, Evidence], ...] = ()
+    search: NameSearch | None = None
+    counts: CountQuestion | None = None
+    log: LogQuestion | None = None
 
 
 def _named(lookup: LookupPlan, arguments: Mapping[str, Any], evidence: Evidence, today: date) -> Named:
-    """The subjects that one field names, each with its evidence; or the search it makes."""
+    """What one field names, read and checked."""
     match lookup.field:
         case "subject":
-            return [(_key(arguments["id"], f"{lookup.key}.id", today), evidence)], None
+            return Named(subjects=((_key(arguments["id"], f"{lookup.key}.id", today), evidence),))
         case "subjects":
             subjects = []
             for index, reference in enumerate(arguments["of"]):
                 path = f"{lookup.key}.of[{index}]"
                 own = _evidence(reference.get("evidence"), f"{path}.evidence", today)
                 subjects.append((_key(reference["id"], f"{path}.id", today), own.over(evidence)))
-            return subjects, None
+            return Named(subjects=tuple(subjects))
+        case "search":
+            return Named(search=_search(arguments, lookup.key))
+        case "statistics":
+            by = _dimensions(arguments["by"], lookup.key)
+            return Named(counts=CountQuestion(arguments["category"].value, arguments["kind"], by))
         case _:
-            return [], _search(arguments, lookup.key)
+            return _log(arguments, lookup.key, evidence, today)
+
+
+def _log(arguments: Mapping[str, Any], key: str, evidence: Evidence, today: date) -> Named:
+    first, last = arguments["from"], arguments["until"]
+    if last < first:
+        raise GatewayError(Code.BAD_ARGUMENT, field=f"{key}.until", reason="the last day is before the first")
+    by = _dimensions(arguments.get("by") or (), key)
+    given = arguments.get("subject")
+    subjects = () if given is None else ((_key(given, f"{key}.subject", today), evidence),)
+    return Named(subjects=subjects, log=LogQuestion(first, last, by))
+
+
+_Dimension = TypeVar("_Dimension", Dimension, LogDimension)
+
+
+def _dimensions(given: Sequence[_Dimension], key: str) -> tuple[_Dimension, ...]:
+    if len(given) > MOST_DIMENSIONS:
+        reason = f"at most {MOST_DIMENSIONS} dimensions are expected"
+        raise GatewayError(Code.BAD_ARGUMENT, field=f"{key}.by", reason=reason)
+    if len(set(given)) < len(given):
+        raise GatewayError(Code.BAD_ARGUMENT, field=f"{key}.by", reason="names a dimension twice")
+    return tuple(given)
+
+
+class Applying(msgspec.Struct, frozen=True, kw_only=True):
+    """An application as its caller wrote it: a measure about one subject, on one inquiry."""
+
+    inquiry: str
+    subject: SubjectKey
+    measure: str
+    category: str
+    decision: str
+
+
+def bind_application(
+    prepared: Prepared, node: FieldNode, variables: VariableValues, *, today: date
+) -> Applying:
+    """The application that these variables make; BAD_ARGUMENT or BAD_IDENTIFIER for what is wrong in it."""
+    arguments = _arguments(prepared, "Mutation", node, variables)
+    key = (node.alias or node.name).value
+    inquiry, measure, decision = (str(arguments[name]) for name in ("inquiry", "measure", "decision"))
+    if not _RECEIPT.fullmatch(inquiry):
+        reason = "the id of a receipt is expected"
+        raise GatewayError(Code.BAD_ARGUMENT, field=f"{key}.inquiry", reason=reason)
+    # Both are recorded, so they are held to the form of evidence: no identifier stands in them.
+    for name, given in (
+        ("measure", Evidence(measure_id=measure)),
+        ("decision", Evidence(document_number=decision)),
+    ):
+        try:
+            check_form(given, today)
+        except EvidenceError as error:
+            raise GatewayError(Code.BAD_ARGUMENT, field=f"{key}.{name}", reason=error.reason) from None
+    return Applying(
+        inquiry=inquiry,
+        subject=_key(arguments["subject"], f"{key}.subject", today),
+        measure=measure,
+        category=arguments["category"].value,
+        decision=decision,
+    )
+
+
+_RECEIPT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _key(identifier: Mapping[str, Any], path: str, today: date) -> SubjectKey:
@@ -186,7 +286,7 @@ def _check_pages(
 ) -> None:
     """Refuse a wrong page of a section now: the executor meets it when everything has been fetched."""
     for kind in kinds:
-        for page in lookup.pages[kind]:
+        for page in lookup.pages.get(kind, ()):
             path = f"{lookup.key}.{page.path}"
             _offset(_arguments(prepared, page.parent, page.node, variables, path), path)
 

@@ -17,18 +17,25 @@ from typing import Any
 import click
 import httpx
 import uvicorn
+from graphql import print_schema
 
 from connectors.problems import SourceFileError
 from connectors.sandbox.issuer import CLIENTS
 from connectors.sandbox.server import SandboxOptions
 from connectors.sandbox.server import run as run_sandbox
-from gateway.app import create_app, load_bundle
+from gateway.app import create_app, load_bundle, utc_now
 from gateway.demo import DEFAULT_PORT, SANDBOX_PORT, run_demo
 from gateway.ledger import LedgerFailure, load_or_create_key
 from gateway.ledger import verify as verify_ledger
 from gateway.logs import configure_logs
+from gateway.policy_commands import policy
+from gateway.reload import Reload
+from gateway.river import PROVINCE_TIME
 from gateway.settings import ServerSettings, SettingsError, load_settings
 from gateway.tokens import TokenError, fetch_token
+from gateway.visibility import TokenLimits, visible_schema
+from policies.explain import require_known
+from policies.table import Tables
 from resolvers.schema import build_schema
 
 ISSUER = f"http://127.0.0.1:{SANDBOX_PORT + 1}"
@@ -40,10 +47,15 @@ def main() -> None:
     """A GraphQL query gateway over federated credit sources."""
 
 
+main.add_command(policy)
+
+
 @main.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="Settings file (TOML).")
 def serve(config: Path) -> None:
     """Run the gateway until it is told to stop (SIGTERM, Ctrl-C).
+
+    SIGHUP loads the policy bundle anew; one that is bad changes nothing, and the log and /readyz say why.
 
     Writes one JSON line to standard output when it is ready, with its address; logs go to standard error.
     """
@@ -61,7 +73,8 @@ def serve(config: Path) -> None:
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=math.ceil(settings.server.drain),
-        )
+        ),
+        app.state.reload,
     )
     # uvicorn passes a signal on when it has stopped: to be told to stop is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -70,10 +83,16 @@ def serve(config: Path) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says where it is reached as soon as it is."""
+    """Says where it is reached as soon as it is; SIGHUP loads the policy anew."""
+
+    def __init__(self, config: uvicorn.Config, reload: Reload) -> None:
+        super().__init__(config)
+        self._reload = reload
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if sys.platform != "win32":
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload.ask)
         host, port = (sockets or [])[0].getsockname()[:2]
         print(json.dumps({"ready": True, "url": f"http://{f'[{host}]' if ':' in host else host}:{port}"}))
         sys.stdout.flush()
@@ -224,10 +243,18 @@ def _authorization(issuer: str, body: dict[str, Any]) -> str:
 @click.option(
     "--bundle", default="example", show_default=True, help="Name or directory of the policy bundle."
 )
-def schema(bundle: str) -> None:
+@click.option("--caller", help="Caller type: print only what callers of this type may ever use today.")
+def schema(bundle: str, caller: str | None) -> None:
     """Print the schema (SDL) that the bundle makes."""
     with _one_line_errors():
-        print(build_schema(load_bundle(bundle)).as_str())
+        loaded = load_bundle(bundle)
+        full = build_schema(loaded)
+        if caller is None:
+            print(full.as_str())
+            return
+        require_known("--caller", caller, loaded.callers)
+    table = Tables(loaded).on(utc_now().astimezone(PROVINCE_TIME).date())
+    print(print_schema(visible_schema(full._schema, table, TokenLimits(caller))))
 
 
 @main.group()

@@ -53,9 +53,12 @@ class Code(StrEnum):
     BAD_EVIDENCE = "BAD_EVIDENCE"
     TOO_MANY_SUBJECTS = "TOO_MANY_SUBJECTS"
     ONE_INQUIRY_PER_OPERATION = "ONE_INQUIRY_PER_OPERATION"
+    ONE_APPLICATION_PER_OPERATION = "ONE_APPLICATION_PER_OPERATION"
     ONE_PERSON_PER_OPERATION = "ONE_PERSON_PER_OPERATION"
     SUBJECT_UNDER_AGE = "SUBJECT_UNDER_AGE"
     REFUSED = "REFUSED"
+    APPLICATION_REFUSED = "APPLICATION_REFUSED"
+    HISTORY_UNAVAILABLE = "HISTORY_UNAVAILABLE"
     NOT_FOUND = "NOT_FOUND"
     LEDGER_UNAVAILABLE = "LEDGER_UNAVAILABLE"
     IDENTITY_UNAVAILABLE = "IDENTITY_UNAVAILABLE"
@@ -194,6 +197,11 @@ FAILURES: Final[Mapping[Code, Failure]] = MappingProxyType(
         Code.ONE_INQUIRY_PER_OPERATION: Failure(
             400, "One operation holds one inquiry: send the others on their own.", "several inquiries"
         ),
+        Code.ONE_APPLICATION_PER_OPERATION: Failure(
+            400,
+            "One operation records one application: send the others on their own.",
+            "several applications",
+        ),
         Code.ONE_PERSON_PER_OPERATION: Failure(
             400,
             "One operation may name one natural person: send the others on their own.",
@@ -203,6 +211,12 @@ FAILURES: Final[Mapping[Code, Failure]] = MappingProxyType(
             403, "No inquiry about a person under 18 is answered.", "subject under age"
         ),
         Code.REFUSED: Failure(403, "The inquiry is refused: {reason}.", "refused: {reason}"),
+        Code.APPLICATION_REFUSED: Failure(
+            403, "The application is refused: {reason}.", "application refused: {reason}"
+        ),
+        Code.HISTORY_UNAVAILABLE: Failure(
+            503, "The ledger's past cannot be read at the moment. Try again.", "history unavailable", _RETRY
+        ),
         Code.NOT_FOUND: Failure(404, "There is nothing at this address.", "no such address"),
         Code.LEDGER_UNAVAILABLE: Failure(
             503,

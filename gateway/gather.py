@@ -11,6 +11,7 @@ import msgspec
 
 from connectors.answers import Ask, Ground, SearchAnswer, SourceAnswer
 from connectors.fetch import Sources
+from gateway.access import LEDGER, LEDGER_INFO, AccessLog
 from gateway.bind import Call, NameSearch
 from gateway.judge import Judgement
 from gateway.shape import (
@@ -22,6 +23,7 @@ from gateway.shape import (
     shape_section,
     why,
 )
+from policies.access_log import CATEGORY
 from policies.bundle import Bundle
 from policies.caller import Caller
 from policies.decision import Granted
@@ -35,9 +37,18 @@ Sections = tuple[Mapping[str, ShapedSection], ...]
 
 
 async def fetch_sections(
-    call: Call, judgement: Judgement, caller: Caller, bundle: Bundle, sources: Sources, deadline: float
+    call: Call,
+    judgement: Judgement,
+    caller: Caller,
+    bundle: Bundle,
+    sources: Sources,
+    log: AccessLog,
+    deadline: float,
 ) -> Sections:
-    """Every section of the call, granted ones with what their sources hold; `deadline` in seconds from now."""
+    """Every section of the call, granted ones with what their sources hold; `deadline` in seconds from now.
+
+    The ledger is the source of one category, the log of inquiries.
+    """
     asks: list[list[tuple[str, Ask]]] = []
     merged: dict[Ask, int] = {}
     for question, decided in zip(call.questions, judgement.decisions, strict=True):
@@ -50,7 +61,14 @@ async def fetch_sections(
                 mine.append((category, key))
         asks.append(mine)
     wanted = [msgspec.structs.replace(key, fields=fields) for key, fields in merged.items()]
-    fetched = dict(zip(merged, await sources.fetch(wanted, deadline=deadline), strict=True)) if wanted else {}
+    logged = [ask for ask in wanted if ask.category == CATEGORY]
+    asked = [ask for ask in wanted if ask.category != CATEGORY]
+    held, answers = await asyncio.gather(
+        asyncio.gather(*(log.answer(ask.subject, call.now, call.today, deadline) for ask in logged)),
+        sources.fetch(asked, deadline=deadline),
+    )
+    found = dict(zip([*logged, *asked], [*held, *answers], strict=True))
+    fetched = {key: tuple(found[ask]) for key, ask in zip(merged, wanted, strict=True)}
     return tuple(
         _sections(
             index, call, judgement, caller, bundle, sources, {c: fetched[key] for c, key in asks[index]}
@@ -80,7 +98,9 @@ def _sections(
                 category=bundle.categories[category],
                 today=call.today,
             )
-            sections[category] = shape_section(setting, fetched[category], sources.titles())
+            sections[category] = shape_section(
+                setting, fetched[category], {**sources.titles(), LEDGER: LEDGER_INFO}
+            )
         else:
             sections[category] = denied_section(category, question.subject.kind, decision, bundle)
     return sections

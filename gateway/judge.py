@@ -1,54 +1,90 @@
 """Decide and verify: what of a call may be answered, and why the rest may not.
 
-Only what the rules could give is verified: an artefact is read when some section hangs on it.
+Only what the rules could give is verified: an artefact is read when some section hangs on it, and registers
+are asked for what is still possible then, each number once, all at the same time.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from connectors.answers import Ground, RegisterAnswer
+from connectors.fetch import Sources
 from gateway.artefacts import Artefacts, BadArtefact
 from gateway.bind import Call
 from gateway.keysets import KeysUnavailableError
+from policies.access_log import decide_log, references_of_log
 from policies.authorization import Authorization
 from policies.caller import Caller
-from policies.decision import Decided, Granted, Possible, Question, close, decide, decide_search
+from policies.decision import (
+    Decided,
+    Possible,
+    Question,
+    close,
+    decide,
+    decide_search,
+    references_of_search,
+    references_without_subject,
+    verify,
+)
 from policies.identifiers import is_minor
 from policies.outcomes import Denied
-from policies.table import Table
+from policies.proofs import Findings
+from policies.registers import Entry, Reference, Register
+from policies.statistics import Allowed, decide_statistics
+from policies.table import Cell, Table
 from resolvers.schema import OnDenied
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """The decisions on a call: by position of the question and by response key of the search.
+    """The decisions on a call: by position of the question and by response key of the search, the counts, the log.
 
-    `artefacts` maps each artefact that was read to what it proves, or to why it proves nothing.
+    `artefacts` maps each artefact that was read to what it proves, or to why it proves nothing. `registers` maps
+    each number that was looked up to its entry, to None where there is none, or to why there was no answer;
+    `seconds` is how long that took.
     """
 
     decisions: tuple[Decided, ...]
     searches: Mapping[str, Denied | None]
     artefacts: Mapping[str, Authorization | str]
+    registers: Mapping[Reference, Entry | str | None]
+    seconds: float
     minor: bool
+    counts: Mapping[str, Allowed | Denied] = {}
+    logs: Mapping[str, tuple[Cell, ...] | Denied] = {}
 
     def denied(self) -> bool:
         """Whether any part of the call is denied."""
         parts = (part for decided in self.decisions for part in decided.values())
-        return any(isinstance(part, Denied) for part in parts) or any(self.searches.values())
+        overviews = (*self.counts.values(), *self.logs.values())
+        return any(isinstance(part, Denied) for part in (*parts, *overviews)) or any(self.searches.values())
 
     def refuses(self, call: Call) -> bool:
         """Whether the call is refused whole: about a minor, or denied in part where that was not wanted."""
         return self.minor or (call.on_denied is OnDenied.REJECT and self.denied())
 
 
-async def judge(table: Table, caller: Caller, call: Call, artefacts: Artefacts) -> Judgement:
-    """The decisions on a call, at its own time."""
+REGISTERS_SHARE = 0.5
+"""How much of the deadline registers may take, so that a silent one leaves time for what does not hang on it."""
+
+
+async def judge(
+    table: Table, caller: Caller, call: Call, artefacts: Artefacts, sources: Sources, deadline: float
+) -> Judgement:
+    """The decisions on a call, at its own time; `deadline` is the budget of all sources, in seconds."""
     possible = [decide(table, caller, question) for question in call.questions]
     read = await _read(_artefacts_that_count(call.questions, possible), artefacts)
     now = int(call.now.timestamp())
+    minor = any(is_minor(question.subject, call.today) for question in call.questions)
+    asked_at = asyncio.get_running_loop().time()
+    # A call that is refused whole has nothing looked up.
+    references = () if minor else dict.fromkeys(_references(table, caller, call, possible, read, now))
+    registers = await _look_up(references, call, sources, deadline * REGISTERS_SHARE)
+    findings = Findings(call.today, registers)
     decisions = tuple(
         {
-            category: _closed(table, caller, question, part, read, now)
+            category: close(table, caller, question, part, _mine(question, part, read), now, findings)
             if isinstance(part, Possible)
             else part
             for category, part in parts.items()
@@ -58,12 +94,32 @@ async def judge(table: Table, caller: Caller, call: Call, artefacts: Artefacts) 
     return Judgement(
         decisions=decisions,
         searches={
-            lookup.plan.key: decide_search(table, caller, call.purpose, call.evidence)
+            lookup.plan.key: decide_search(table, caller, call.purpose, call.evidence, findings)
             for lookup in call.lookups
             if lookup.search is not None
         },
+        counts={
+            lookup.plan.key: decide_statistics(
+                table,
+                caller,
+                call.purpose,
+                lookup.counts.kind,
+                lookup.counts.category,
+                call.evidence,
+                findings,
+            )
+            for lookup in call.lookups
+            if lookup.counts is not None
+        },
+        logs={
+            lookup.plan.key: decide_log(table, caller, call.purpose, call.evidence, findings)
+            for lookup in call.lookups
+            if lookup.log is not None and not lookup.questions
+        },
         artefacts=read,
-        minor=any(is_minor(question.subject, call.today) for question in call.questions),
+        registers=registers,
+        seconds=asyncio.get_running_loop().time() - asked_at,
+        minor=minor,
     )
 
 
@@ -94,13 +150,52 @@ async def _read_one(text: str, artefacts: Artefacts) -> Authorization | str:
         return "the keys of its issuer cannot be had at the moment"
 
 
-def _closed(
+def _mine(
+    question: Question, possible: Possible, read: Mapping[str, Authorization | str]
+) -> dict[str, Authorization | str]:
+    return {field: read[getattr(question.evidence, field)] for _, field in possible.open}
+
+
+def _references(
     table: Table,
     caller: Caller,
-    question: Question,
-    possible: Possible,
+    call: Call,
+    possible: Iterable[Mapping[str, Possible | Denied]],
     read: Mapping[str, Authorization | str],
     now: int,
-) -> Granted | Denied:
-    mine = {field: read[getattr(question.evidence, field)] for _, field in possible.open}
-    return close(table, caller, question, possible, mine, now)
+) -> Iterator[Reference]:
+    """What the sections, searches, counts and logs that are still possible hang on."""
+    for question, parts in zip(call.questions, possible, strict=True):
+        for part in parts.values():
+            if isinstance(part, Possible):
+                verified = verify(table, caller, question, part, _mine(question, part, read), now)
+                if isinstance(verified, Possible):
+                    yield from (reference for _, reference in verified.references)
+    if any(lookup.search is not None for lookup in call.lookups):
+        yield from references_of_search(table, caller, call.purpose, call.evidence)
+    if any(lookup.log is not None and not lookup.questions for lookup in call.lookups):
+        yield from references_of_log(table, caller, call.purpose, call.evidence)
+    for counts in (lookup.counts for lookup in call.lookups if lookup.counts is not None):
+        yield from references_without_subject(
+            table, caller, call.purpose, counts.kind, counts.category, call.evidence
+        )
+
+
+async def _look_up(
+    references: Iterable[Reference], call: Call, sources: Sources, deadline: float
+) -> dict[Reference, Entry | str | None]:
+    asked = [
+        reference
+        for reference in references
+        if reference.register is not Register.AUTHORIZATIONS or reference.register in sources.registers
+    ]
+    if not asked:
+        return {}
+    answers = await sources.look_up(asked, ground=Ground(call.purpose), deadline=deadline)
+    return {reference: _found(answer) for reference, answer in zip(asked, answers, strict=True)}
+
+
+def _found(answer: RegisterAnswer) -> Entry | str | None:
+    if answer.source is None:
+        return "no source serves it"
+    return answer.entry if answer.fault is None else "it cannot be asked at the moment"

@@ -19,6 +19,7 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     OperationDefinitionNode,
+    OperationType,
     SelectionSetNode,
     VariableNode,
     is_abstract_type,
@@ -45,9 +46,10 @@ class PagePlan(msgspec.Struct, frozen=True):
 
 
 class LookupPlan(msgspec.Struct, frozen=True):
-    """A field of the inquiry: its response key, its name (subject, subjects, search) and what it asks by kind.
+    """A field of the inquiry: its response key, its name (one of `LOOKUPS`) and what it asks by kind.
 
-    `node` holds the arguments, as those of `pages` do; they are read when variables are known.
+    `node` holds the arguments, as those of `pages` do; they are read when variables are known. What is about no
+    one subject has its pages under `SubjectKind.NONE`.
     """
 
     key: str
@@ -58,10 +60,15 @@ class LookupPlan(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What an operation requires: at most one inquiry and its lookups."""
+    """What an operation requires: at most one inquiry and its lookups, or at most one application."""
 
     inquiry: FieldNode | None
     lookups: tuple[LookupPlan, ...]
+    application: FieldNode | None = None
+
+
+LOOKUPS = ("subject", "subjects", "search", "statistics", "accessLog")
+"""The fields of an inquiry that read something."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -76,8 +83,8 @@ class Prepared(msgspec.Struct, frozen=True):
     def plan(self, variables: Mapping[str, object]) -> Plan:
         """The plan for these coerced variables; compiled when their switches are first seen.
 
-        Raises BAD_VARIABLE for a switch that is null, which a default allows in the type, and
-        ONE_INQUIRY_PER_OPERATION.
+        Raises BAD_VARIABLE for a switch that is null, which a default allows in the type,
+        ONE_INQUIRY_PER_OPERATION and ONE_APPLICATION_PER_OPERATION.
         """
         for name in self.switches:
             if variables.get(name) is None:
@@ -100,12 +107,20 @@ class Documents:
 
     One belongs to one schema, and so to one policy bundle: a reload starts another. It holds `size` documents
     of `characters` together, as a parsed document takes more than a hundred bytes for each of its characters.
+    `suggest` false: complaints name nothing of the schema that the document did not name.
     """
 
     def __init__(
-        self, schema: GraphQLSchema, limits: Limits, *, size: int = 1000, characters: int = 1_000_000
+        self,
+        schema: GraphQLSchema,
+        limits: Limits,
+        *,
+        suggest: bool = True,
+        size: int = 1000,
+        characters: int = 1_000_000,
     ) -> None:
         self._schema = schema
+        self._suggest = suggest
         self._limits = limits
         self._size = size
         self._characters = characters
@@ -119,7 +134,7 @@ class Documents:
         if prepared is None:
             document = parse(text, self._limits)
             operation = select_operation(document, operation_name)
-            validate(self._schema, document)
+            validate(self._schema, document, suggest=self._suggest)
             switches = _switches(operation, _fragments(document))
             prepared = Prepared(document, operation, self._schema, switches, {})
             self._keep(key, prepared)
@@ -175,6 +190,8 @@ class _Compiler:
         self._fragments = _fragments(prepared.document)
 
     def plan(self) -> Plan:
+        if self._operation.operation is OperationType.MUTATION:
+            return self._mutation()
         root = self._collect([self._operation.selection_set], "Query")
         inquiries = [nodes for nodes in root.values() if nodes[0].name.value == "inquiry"]
         if not inquiries:
@@ -183,19 +200,33 @@ class _Compiler:
             raise GatewayError(Code.ONE_INQUIRY_PER_OPERATION)
         fields = self._collect(_inside(inquiries[0]), "Inquiry")
         lookups = tuple(
-            self._lookup(key, nodes)
-            for key, nodes in fields.items()
-            if nodes[0].name.value in ("subject", "subjects", "search")
+            self._lookup(key, nodes) for key, nodes in fields.items() if nodes[0].name.value in LOOKUPS
         )
         return Plan(inquiries[0][0], lookups)
+
+    def _mutation(self) -> Plan:
+        root = self._collect([self._operation.selection_set], "Mutation")
+        applications = [nodes for nodes in root.values() if nodes[0].name.value == "recordApplication"]
+        if len(applications) > 1:
+            raise GatewayError(Code.ONE_APPLICATION_PER_OPERATION)
+        return Plan(None, (), applications[0][0] if applications else None)
 
     def _lookup(self, key: str, nodes: list[FieldNode]) -> LookupPlan:
         sections: dict[SubjectKind, Asked] = {}
         pages: dict[SubjectKind, tuple[PagePlan, ...]] = {}
-        if nodes[0].name.value != "search":
+        if nodes[0].name.value == "accessLog":
+            pages[SubjectKind.NONE] = self._pages_of(self._collect(_inside(nodes), "AccessLog"))
+        elif nodes[0].name.value in ("subject", "subjects"):
             for kind, type_name in KIND_TYPES.items():
                 sections[kind], pages[kind] = self._sections(nodes, kind, type_name)
         return LookupPlan(key, nodes[0].name.value, nodes[0], sections, pages)
+
+    def _pages_of(self, fields: Mapping[str, list[FieldNode]]) -> tuple[PagePlan, ...]:
+        return tuple(
+            PagePlan(inner_key, "AccessLog", found[0])
+            for inner_key, found in fields.items()
+            if found[0].name.value == "records"
+        )
 
     def _sections(
         self, nodes: list[FieldNode], kind: SubjectKind, type_name: str

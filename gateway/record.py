@@ -6,21 +6,28 @@ hashes and digests stand for them.
 
 import hashlib
 from collections.abc import Mapping
+from datetime import date
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from gateway.bind import Call, NameSearch
+from gateway.bind import Applying, Call, CountQuestion, LogQuestion, NameSearch
 from gateway.gather import Sections
+from gateway.history import APPLICATION
 from gateway.judge import Judgement
 from gateway.ledger import keyed_hash
+from gateway.overview import Overviews, denial_of_log
 from gateway.shape import ShapedSection, outcome_of
+from policies.access_log import CATEGORY
 from policies.authorization import Authorization
 from policies.caller import Caller
 from policies.decision import Decided, Granted, Question
 from policies.evidence import ARTIFACTS, Evidence
 from policies.outcomes import Denied
-from resolvers.answers import Receipt, SearchResult
+from policies.registers import Entry, Reference, Register
+from policies.statistics import Allowed
+from resolvers.answers import ApplicationReceipt, LogResult, Receipt, SearchResult, StatisticsResult
 
 VERSION = 1
 """Version of the row's form; readers of older rows go by it."""
@@ -38,10 +45,11 @@ def row(
     judgement: Judgement,
     sections: Sections,
     searches: Mapping[str, SearchResult],
+    overviews: Overviews = MappingProxyType({}),
     outcome: str,
     key: bytes,
 ) -> bytes:
-    """The row as JSON. `sections` and `searches` are empty for a refused inquiry; `outcome` is ANSWERED or the
+    """The row as JSON. `sections`, `searches` and `overviews` are empty for a refused inquiry; `outcome` is ANSWERED or the
     refusal's code. `key` makes the keyed hashes.
     """
     body = {
@@ -60,13 +68,33 @@ def row(
             _subject(question, decided, sections[index] if sections else {}, judgement, caller, key)
             for index, (question, decided) in enumerate(zip(call.questions, judgement.decisions, strict=True))
         ],
+        "registers": [_register(reference, found, key) for reference, found in judgement.registers.items()],
         "searches": [
             _search(lookup.search, judgement.searches[lookup.plan.key], searches.get(lookup.plan.key), key)
             for lookup in call.lookups
             if lookup.search is not None
         ],
+        "counts": [
+            _counts(lookup.counts, judgement.counts[lookup.plan.key], overviews.get(lookup.plan.key))
+            for lookup in call.lookups
+            if lookup.counts is not None
+        ],
+        "logs": [
+            _log(lookup.log, denial_of_log(lookup, call, judgement), overviews.get(lookup.plan.key))
+            for lookup in call.lookups
+            if lookup.log is not None
+        ],
     }
     return msgspec.json.encode(body)
+
+
+def _register(reference: Reference, found: Entry | str | None, key: bytes) -> dict[str, Any]:
+    """A number that was looked up, and whether its register held it."""
+    number: Any = reference.number
+    if reference.register is Register.ORGANISATIONS:
+        number = {"subject": keyed_hash(key, f"credit_code:{number}")}
+    answer = "ENTRY" if isinstance(found, Entry) else "NONE" if found is None else "NO_ANSWER"
+    return {"register": reference.register.value, "number": number, "answer": answer}
 
 
 def _caller(caller: Caller, key: bytes) -> dict[str, Any]:
@@ -189,3 +217,68 @@ def _search(
     if result is None:
         return entry | {"outcome": "NOT_FETCHED"}
     return entry | {"outcome": "PERMIT", "state": result.state.value, "hits": len(result.hits)}
+
+
+def _counts(
+    question: CountQuestion, allowed: Allowed | Denied, result: StatisticsResult | LogResult | None
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "category": question.category,
+        "kind": question.kind.value,
+        "by": [dimension.value for dimension in question.by],
+    }
+    if isinstance(allowed, Denied):
+        return entry | {"outcome": allowed.code.value, "rule": allowed.rule, "condition": allowed.condition}
+    entry |= {"rule": allowed.cell.rule.id, "smallest_cell": allowed.smallest_cell}
+    return entry | _overview(result)
+
+
+def _log(
+    question: LogQuestion, denied: Denied | None, result: StatisticsResult | LogResult | None
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "category": CATEGORY,
+        "from": question.first_day.isoformat(),
+        "until": question.last_day.isoformat(),
+        "by": [dimension.value for dimension in question.by],
+    }
+    if denied is not None:
+        return entry | {"outcome": denied.code.value, "rule": denied.rule, "condition": denied.condition}
+    return entry | _overview(result)
+
+
+def _overview(result: StatisticsResult | LogResult | None) -> dict[str, Any]:
+    if result is None:
+        return {"outcome": "NOT_FETCHED"}
+    return {"outcome": "PERMIT", "state": result.state.value, "cells": len(result.cells)}
+
+
+def application_row(
+    *,
+    receipt: ApplicationReceipt,
+    applying: Applying,
+    subject_hash: str,
+    caller: Caller,
+    today: date,
+    outcome: str,
+    key: bytes,
+) -> bytes:
+    """The row of an application as JSON, of a kind of its own; `outcome` is RECORDED or the refusal's code."""
+    body = {
+        "version": VERSION,
+        "kind": APPLICATION,
+        "receipt": receipt.id,
+        "time": receipt.time.isoformat(timespec="milliseconds"),
+        "day": today.isoformat(),
+        "policy": receipt.policy_version,
+        "outcome": outcome,
+        "caller": _caller(caller, key),
+        "inquiry": applying.inquiry,
+        "subject": subject_hash,
+        "subject_kind": applying.subject.kind.value,
+        "synthetic": applying.subject.synthetic,
+        "measure": applying.measure,
+        "category": applying.category,
+        "decision": applying.decision,
+    }
+    return msgspec.json.encode(body)

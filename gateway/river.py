@@ -17,18 +17,30 @@ import orjson
 
 from connectors.fetch import Sources
 from gateway import record
+from gateway.access import AccessLog
+from gateway.apply import Applications
 from gateway.artefacts import Artefacts
-from gateway.bind import Call, bind
+from gateway.bind import Call, bind, bind_application
 from gateway.errors import Code, GatewayError, formatted, from_execution, locations_of
 from gateway.gather import Sections, fetch_sections, search_names
+from gateway.history import History
 from gateway.judge import Judgement, judge
 from gateway.ledger import Ledger, LedgerFailure, Position
 from gateway.operation import Operation, check_method, coerce_variables
+from gateway.overview import Overviews, fetch_overviews
 from gateway.plan import Prepared
 from gateway.policy import Policy, permissions
 from gateway.shape import denials, subject_answer
+from gateway.visibility import showing
 from policies.caller import Caller
-from resolvers.answers import InquiryAnswer, Lookup, Receipt, SearchResult
+from resolvers.answers import (
+    InquiryAnswer,
+    LogResult,
+    Lookup,
+    Receipt,
+    SearchResult,
+    StatisticsResult,
+)
 from resolvers.records import ArgumentError
 from resolvers.schema import Context
 
@@ -56,6 +68,7 @@ class River:
         sources: Sources,
         artefacts: Artefacts,
         ledger: Ledger,
+        history: History,
         ledger_key: bytes,
         deadline: float,
         max_subjects: int,
@@ -65,6 +78,8 @@ class River:
         self._sources = sources
         self._artefacts = artefacts
         self._ledger = ledger
+        self._log = AccessLog(history, ledger_key)
+        self._applications = Applications(ledger, history, ledger_key)
         self._ledger_key = ledger_key
         self._deadline = deadline
         self._max_subjects = max_subjects
@@ -78,32 +93,46 @@ class River:
         # plan: what the operation requires, of nobody in particular
         prepared = policy.documents.get(operation.document, operation.operation_name)
         check_method(operation, prepared.operation)
-        variables = coerce_variables(prepared.schema, prepared.operation, operation.variables)
+        variables = coerce_variables(
+            prepared.schema, prepared.operation, operation.variables, suggest=policy.views is None
+        )
         plan = prepared.plan(variables.coerced)
         # bind: the subjects, the purpose and the evidence that these variables name
         call = bind(prepared, plan, variables, max_subjects=self._max_subjects, now=now, today=today)
         context = Context(caller=caller, inquiry=None, permissions=partial(permissions, table, caller))
+        seen = policy.seen(table, caller, operation.document)
+        if plan.application is not None:
+            applying = bind_application(prepared, plan.application, variables, today=today)
+            applied, extensions = await self._applications.record(policy.bundle, caller, applying, now, today)
+            recorded = msgspec.structs.replace(context, application=applied)
+            return _respond(prepared, operation, recorded, extensions, seen)
         if call is None:
-            return _respond(prepared, operation, context, {})
+            return _respond(prepared, operation, context, {}, seen)
         if operation.by_get:
             raise GatewayError(Code.INQUIRY_NEEDS_POST)
         # decide and verify: what may be answered, before anything is fetched
-        judgement = await judge(table, caller, call, self._artefacts)
+        judgement = await judge(table, caller, call, self._artefacts, self._sources, self._deadline)
         receipt = Receipt(str(uuid.uuid4()), now, policy.bundle.hash, call.purpose)
         if judgement.refuses(call):
-            position = await self._record(receipt, call, caller, operation, judgement, (), {})
+            position = await self._record(receipt, call, caller, operation, judgement, (), {}, {})
             raise _refusal(judgement, _extensions(policy, call, judgement, receipt, position))
         # fetch and shape: granted sections and fields alone; obligations after every cache
-        sections, searches = await asyncio.gather(
-            fetch_sections(call, judgement, caller, policy.bundle, self._sources, self._deadline),
-            search_names(call, judgement, caller, policy.bundle, self._sources, self._deadline),
+        left = self._deadline - judgement.seconds
+        sections, searches, overviews = await asyncio.gather(
+            fetch_sections(call, judgement, caller, policy.bundle, self._sources, self._log, left),
+            search_names(call, judgement, caller, policy.bundle, self._sources, left),
+            fetch_overviews(call, judgement, caller, policy.bundle, self._sources, self._log, left),
         )
         # record: durable before the first byte
-        position = await self._record(receipt, call, caller, operation, judgement, sections, searches)
+        position = await self._record(
+            receipt, call, caller, operation, judgement, sections, searches, overviews
+        )
         # respond
-        answer = _answer(call, sections, searches, receipt)
+        answer = _answer(call, sections, searches, overviews, receipt)
         extensions = _extensions(policy, call, judgement, receipt, position)
-        return _respond(prepared, operation, msgspec.structs.replace(context, inquiry=answer), extensions)
+        return _respond(
+            prepared, operation, msgspec.structs.replace(context, inquiry=answer), extensions, seen
+        )
 
     async def _record(
         self,
@@ -114,6 +143,7 @@ class River:
         judgement: Judgement,
         sections: Sections,
         searches: Mapping[str, SearchResult],
+        overviews: Overviews,
     ) -> Position:
         body = record.row(
             receipt=receipt,
@@ -123,6 +153,7 @@ class River:
             judgement=judgement,
             sections=sections,
             searches=searches,
+            overviews=overviews,
             outcome=_refused_as(judgement).value if judgement.refuses(call) else "ANSWERED",
             key=self._ledger_key,
         )
@@ -133,7 +164,11 @@ class River:
 
 
 def _answer(
-    call: Call, sections: Sections, searches: Mapping[str, SearchResult], receipt: Receipt
+    call: Call,
+    sections: Sections,
+    searches: Mapping[str, SearchResult],
+    overviews: Overviews,
+    receipt: Receipt,
 ) -> InquiryAnswer:
     subjects = iter(
         [subject_answer(question, mine) for question, mine in zip(call.questions, sections, strict=True)]
@@ -146,9 +181,15 @@ def _answer(
                 lookups[lookup.plan.key] = Lookup(subject=mine[0])
             case "subjects":
                 lookups[lookup.plan.key] = Lookup(subjects=mine)
-            case _:
+            case "search":
                 lookups[lookup.plan.key] = Lookup(search=searches[lookup.plan.key])
+            case _:
+                lookups[lookup.plan.key] = _overview(overviews[lookup.plan.key])
     return InquiryAnswer(receipt, lookups)
+
+
+def _overview(result: StatisticsResult | LogResult) -> Lookup:
+    return Lookup(log=result) if isinstance(result, LogResult) else Lookup(statistics=result)
 
 
 def _extensions(
@@ -173,15 +214,23 @@ def _refusal(judgement: Judgement, extensions: dict[str, Any]) -> GatewayError:
 
 
 def _respond(
-    prepared: Prepared, operation: Operation, context: Context, extensions: dict[str, Any]
+    prepared: Prepared,
+    operation: Operation,
+    context: Context,
+    extensions: dict[str, Any],
+    seen: graphql.GraphQLSchema | None,
 ) -> Answered:
-    """Execute over values that are all there already; what a library says of an error stays inside."""
+    """Execute over values that are all there already; what a library says of an error stays inside.
+
+    `seen` is the schema that introspection shows; None: the one that is executed.
+    """
     result = graphql.execute_sync(
         prepared.schema,
         prepared.document,
         context_value=context,
         variable_values=operation.variables,
         operation_name=operation.operation_name,
+        middleware=None if seen is None else [showing(seen)],
     )
     failures = tuple(_execution_failure(error) for error in result.errors or ())
     body: dict[str, Any] = {"data": result.data}

@@ -9,6 +9,7 @@ to the file.
 import ipaddress
 import tomllib
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -57,10 +58,25 @@ class AuthorizationIssuer(_Section, frozen=True):
     jwks_url: Text
 
 
+class Visibility(StrEnum):
+    """What introspection shows of the schema."""
+
+    FULL = "full"
+    CALLER = "caller"
+    """What the caller's type and token may ever use."""
+
+
 class PolicySettings(_Section, frozen=True):
-    """The policy bundle: the name of one that is installed, or a directory, written with a slash."""
+    """The policy bundle: the name of one that is installed, or a directory, written with a slash.
+
+    `check_on_load` refuses a bundle in which the policy check finds an error. `watch_seconds` is the time between
+    two looks at the files, 0: they are loaded anew on SIGHUP alone.
+    """
 
     bundle: Text = "example"
+    check_on_load: bool = True
+    watch_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    visibility: Visibility = Visibility.FULL
 
 
 class SourceSettings(_Section, frozen=True):
@@ -178,6 +194,7 @@ _SINGLE = (
     msgspec.inspect.IntType,
     msgspec.inspect.FloatType,
     msgspec.inspect.StrType,
+    msgspec.inspect.EnumType,
 )
 
 
@@ -226,5 +243,5 @@ def _with_paths_from(directory: Path, settings: Settings) -> Settings:
         sources = msgspec.structs.replace(sources, directory=str(directory / sources.directory))
     policy = settings.policy
     if "/" in policy.bundle:
-        policy = PolicySettings(bundle=str(directory / policy.bundle))
+        policy = msgspec.structs.replace(policy, bundle=str(directory / policy.bundle))
     return msgspec.structs.replace(settings, ledger=ledger, sources=sources, policy=policy)

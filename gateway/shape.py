@@ -11,6 +11,7 @@ from strawberry.utils.str_converters import to_camel_case
 from connectors.answers import Ask, Fault, FaultCode, Ground, SourceAnswer, SourceInfo
 from gateway.bind import BoundLookup, Call
 from gateway.judge import Judgement
+from policies.access_log import CATEGORY
 from policies.bundle import Bundle
 from policies.catalogue import SECTION_OF, Record
 from policies.decision import Granted, Question
@@ -128,6 +129,7 @@ _FAULTS = {
     FaultCode.REFUSED: "The source refused the gateway.",
     FaultCode.WRONG_SUBJECT: "The source answered for another subject; its answer was thrown away.",
     FaultCode.IDENTIFIER_NOT_TAKEN: "The source does not take this kind of identifier.",
+    FaultCode.DIMENSION_NOT_TAKEN: "The source does not count by one of these dimensions.",
 }
 
 
@@ -178,6 +180,10 @@ def denials(call: Call, judgement: Judgement, bundle: Bundle) -> list[dict[str, 
         denied = judgement.searches.get(lookup.plan.key)
         if denied is not None:
             found.append(_denial(lookup, 0, "REG_ORG", denied, bundle))
+        overview = judgement.counts.get(lookup.plan.key) or judgement.logs.get(lookup.plan.key)
+        if isinstance(overview, Denied):
+            category = lookup.counts.category if lookup.counts else CATEGORY
+            found.append(_denial(lookup, 0, category, overview, bundle))
     return found
 
 

@@ -96,7 +96,8 @@ class _CorrectValues(ValuesOfCorrectTypeRule):
             if place in places:
                 return
             places.add(place)
-            wrong = _own_fault(error) or _wrong_literal(place, input_type, _shape(node), path)
+            suggest = not self.context.hide_suggestions
+            wrong = _own_fault(error) or _wrong_literal(place, input_type, _shape(node), path, suggest)
             # Some of the library's complaints are about copies of nodes, which have no place.
             placed = [culprit for culprit in error.nodes or () if culprit.loc] or [node]
             self.report_error(GraphQLError(wrong.message, placed, original_error=wrong))
@@ -111,29 +112,34 @@ _OWN_RULES: Final[dict[type[ASTValidationRule], type[ASTValidationRule]]] = {
 _RULES: Final = tuple(_OWN_RULES.get(rule, rule) for rule in specified_rules)
 
 
-def validate(schema: GraphQLSchema, document: DocumentNode) -> None:
+def validate(schema: GraphQLSchema, document: DocumentNode, *, suggest: bool = True) -> None:
     """Check the document by the rules of GraphQL, section 5, and graphql-core's bound on introspection.
 
-    Raises one `GatewayError` or a `SeveralFaultsError`: VALIDATION_FAILED, DENY_PURPOSE_UNKNOWN,
+    `suggest` false: no complaint names what the document did not. Raises one `GatewayError` or a `SeveralFaultsError`: VALIDATION_FAILED, DENY_PURPOSE_UNKNOWN,
     TOO_COMPLEX, or what a scalar of ours raised for its literal.
     """
-    errors = run_rules(schema, document, _RULES, max_errors=MAX_FAULTS)
+    errors = run_rules(schema, document, _RULES, max_errors=MAX_FAULTS, hide_suggestions=not suggest)
     if errors:
         raise _joined([_document_fault(error) for error in errors[:MAX_FAULTS]])
 
 
 def coerce_variables(
-    schema: GraphQLSchema, operation: OperationDefinitionNode, variables: dict[str, Any]
+    schema: GraphQLSchema,
+    operation: OperationDefinitionNode,
+    variables: dict[str, Any],
+    *,
+    suggest: bool = True,
 ) -> VariableValues:
     """The operation's variables as its resolvers get them (GraphQL, section 6.1.2).
 
-    Expects a validated operation and variables of bounded nesting. Raises BAD_VARIABLE,
-    DENY_PURPOSE_UNKNOWN, or what a scalar of ours raised; one fault for each variable that has one.
+    Expects a validated operation and variables of bounded nesting; `suggest` false: no complaint names values
+    or fields that might have been meant. Raises BAD_VARIABLE, DENY_PURPOSE_UNKNOWN, or what a scalar of ours raised; one fault for each variable that has one.
     """
     values = get_variable_values(schema, operation.variable_definitions or (), variables, max_errors=1)
     if isinstance(values, VariableValues):
         return values
-    found = (_variable_fault(schema, node, variables) for node in operation.variable_definitions or ())
+    definitions = operation.variable_definitions or ()
+    found = (_variable_fault(schema, node, variables, suggest) for node in definitions)
     faults = [fault for fault in found if fault is not None]
     if not faults:
         raise GatewayError(Code.VALIDATION_FAILED, reason="The variables do not fit the operation.")
@@ -156,29 +162,29 @@ def _document_fault(error: GraphQLError) -> GatewayError:
 
 
 def _variable_fault(
-    schema: GraphQLSchema, definition: VariableDefinitionNode, variables: dict[str, Any]
+    schema: GraphQLSchema, definition: VariableDefinitionNode, variables: dict[str, Any], suggest: bool
 ) -> GatewayError | None:
     name = definition.variable.name.value
     expected = type_from_ast(schema, definition.type)
     if expected is None or not is_input_type(expected):
         return GatewayError(Code.BAD_VARIABLE, field=f"${name}", reason="has no input type")
     if name in variables:
-        return _wrong_variable(name, expected, variables[name])
+        return _wrong_variable(name, expected, variables[name], suggest)
     if is_non_null_type(expected) and definition.default_value is None:
         reason = f"must be given: it is of type '{expected}'"
         return GatewayError(Code.BAD_VARIABLE, field=f"${name}", reason=reason)
     return None
 
 
-def _wrong_variable(name: str, expected: GraphQLInputType, value: Any) -> GatewayError | None:
+def _wrong_variable(name: str, expected: GraphQLInputType, value: Any, suggest: bool) -> GatewayError | None:
     def report(error: GraphQLError, path: list[str | int]) -> None:
         inner, inner_value = _follow(expected, value, path)
         place = f"${name}{_path_text(path)}"
         # The first fault ends the check: a long list may hold thousands.
         raise (
             _own_fault(error)
-            or _purpose_fault(inner, inner_value)
-            or GatewayError(Code.BAD_VARIABLE, field=place, reason=_complaint(inner, inner_value))
+            or _purpose_fault(inner, inner_value, suggest)
+            or GatewayError(Code.BAD_VARIABLE, field=place, reason=_complaint(inner, inner_value, suggest))
         ) from None
 
     try:
@@ -189,12 +195,12 @@ def _wrong_variable(name: str, expected: GraphQLInputType, value: Any) -> Gatewa
 
 
 def _wrong_literal(
-    place: str, expected: GraphQLInputType, shape: object, path: Sequence[str | int]
+    place: str, expected: GraphQLInputType, shape: object, path: Sequence[str | int], suggest: bool
 ) -> GatewayError:
     inner, inner_shape = _follow(expected, shape, path)
     subject = f"Argument '{place}'" if place else "A default value"
-    return _purpose_fault(inner, inner_shape) or GatewayError(
-        Code.VALIDATION_FAILED, reason=f"{subject} {_complaint(inner, inner_shape)}."
+    return _purpose_fault(inner, inner_shape, suggest) or GatewayError(
+        Code.VALIDATION_FAILED, reason=f"{subject} {_complaint(inner, inner_shape, suggest)}."
     )
 
 
@@ -204,25 +210,27 @@ def _own_fault(error: GraphQLError) -> GatewayError | None:
     return cause if isinstance(cause, GatewayError) else None
 
 
-def _purpose_fault(expected: GraphQLInputType, value: object) -> GatewayError | None:
+def _purpose_fault(expected: GraphQLInputType, value: object, suggest: bool) -> GatewayError | None:
     named = get_named_type(expected)
     if named.name != PURPOSE_ENUM or value is None:
         return None
-    return GatewayError(Code.DENY_PURPOSE_UNKNOWN, field=PURPOSE_ENUM, reason=_near(value, named))
+    near = _near(value, named) if suggest else ""
+    return GatewayError(Code.DENY_PURPOSE_UNKNOWN, field=PURPOSE_ENUM, reason=near)
 
 
-def _complaint(expected: GraphQLInputType, value: object) -> str:
+def _complaint(expected: GraphQLInputType, value: object, suggest: bool) -> str:
     if value is None:
         return "must not be null"
     named = get_named_type(expected)
     if is_enum_type(named):
-        return f"must be a value of enum '{named.name}'{_near(value, named)}"
+        near = _near(value, named) if suggest else ""
+        return f"must be a value of enum '{named.name}'{near}"
     if is_input_object_type(named) and isinstance(value, dict):
-        return _object_complaint(named, value)
+        return _object_complaint(named, value, suggest)
     return f"must be of type '{expected}'"
 
 
-def _object_complaint(named: GraphQLInputObjectType, value: dict[str, object]) -> str:
+def _object_complaint(named: GraphQLInputObjectType, value: dict[str, object], suggest: bool) -> str:
     missing = [
         f"'{name}' of type '{field.type}'"
         for name, field in named.fields.items()
@@ -232,8 +240,8 @@ def _object_complaint(named: GraphQLInputObjectType, value: dict[str, object]) -
         return f"lacks {', '.join(missing)}"
     fields = ", ".join(f"'{name}'" for name in named.fields)
     if value.keys() - named.fields.keys():
-        return f"has a field that '{named.name}' does not have; it has {fields}"
-    return f"must give exactly one of {fields}"
+        return f"has a field that '{named.name}' does not have" + (f"; it has {fields}" if suggest else "")
+    return f"must give exactly one of {fields}" if suggest else "must give exactly one field"
 
 
 def _near(value: object, named: GraphQLNamedType) -> str:

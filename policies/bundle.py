@@ -1,18 +1,24 @@
 """The policy bundle: who may learn what about whom, for which purpose, by which article.
 
-A bundle is a directory of TOML files that a lawyer reviews in a diff. Loading is strict: whatever the files
-leave open, misspell or contradict is a `BundleError` that names file, line and remedy.
+A bundle is a directory of TOML files that a lawyer reviews in a diff. It is read together with the national
+layer, whose instruments and red lines a province can neither remove nor change. Loading is strict: whatever the
+files leave open, misspell or contradict is a `BundleError` that names file, line and remedy.
 """
 
 import difflib
 import hashlib
 import json
+import os
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, time
 from enum import StrEnum
+from functools import cache
+from importlib.resources import files as resources
 from importlib.resources.abc import Traversable
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, cast, get_args
 
@@ -157,6 +163,10 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     valid_to: date | None = None
     note: str = ""
 
+    def in_force_on(self, day: date) -> bool:
+        """Whether it is in force on that day; a date that is not confirmed does not count against it."""
+        return _holds_on(self, day)
+
 
 class Basis(msgspec.Struct, frozen=True):
     """A place in an instrument: its code and title, and the article ("" for the whole)."""
@@ -182,7 +192,11 @@ class CallerType(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Purpose(msgspec.Struct, frozen=True, kw_only=True):
-    """What an inquiry may be for; `evidence` only describes, the rules' conditions decide."""
+    """What an inquiry may be for; `evidence` only describes, the rules' conditions decide.
+
+    `obliges` is the floor: by subject kind the categories that every caller with this purpose must get, because
+    the law obliges it to look them up.
+    """
 
     code: str
     english: str
@@ -191,6 +205,7 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str
     phase: Phase
     basis: tuple[Basis, ...]
+    obliges: dict[SubjectKind, tuple[str, ...]] = {}
 
 
 class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -220,6 +235,12 @@ class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def fits(self, kind: SubjectKind) -> bool:
         """Whether subjects of that kind have this category; without a subject all are browsed."""
         return kind is SubjectKind.NONE or kind in self.subjects
+
+    def openness(self, kind: SubjectKind) -> Openness | None:
+        """How open it is for subjects of that kind; None without a subject, or where the bundle does not say."""
+        if kind is SubjectKind.NONE:
+            return None
+        return self.open_person if kind is SubjectKind.NP else self.open_org
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -262,20 +283,17 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     def grants_on(self, day: date) -> bool:
         """Whether the rule is active and in force on that day."""
-        return (
-            self.status is RuleStatus.ACTIVE
-            and self.valid_from <= day
-            and (self.valid_to is None or day <= self.valid_to)
-        )
+        return self.status is RuleStatus.ACTIVE and _holds_on(self, day)
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True):
-    """A measure of the list of incentives and punishments."""
+    """A measure of the list of incentives and punishments; `requires`: a record of one of these categories."""
 
     code: str
     english: str
     chinese: str
     kind: MeasureKind
+    requires: tuple[str, ...]
     basis: tuple[Basis, ...]
 
 
@@ -298,9 +316,7 @@ class Period(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def holds_on(self, day: date) -> bool:
         """Whether the regime is in force on that day."""
-        return (self.valid_from is None or self.valid_from <= day) and (
-            self.valid_to is None or day <= self.valid_to
-        )
+        return _holds_on(self, day)
 
 
 class MaskRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -312,7 +328,7 @@ class MaskRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class RedLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A prohibition that overrides every rule; wildcards expanded."""
+    """A prohibition that overrides every rule; wildcards expanded. Days absent: open; `valid_to` is the last day."""
 
     id: str
     sentence: str
@@ -321,13 +337,35 @@ class RedLine(msgspec.Struct, frozen=True, kw_only=True):
     callers: tuple[str, ...]
     purposes: tuple[str, ...]
     basis: tuple[Basis, ...]
+    valid_from: date | None = None
+    valid_to: date | None = None
+
+    def holds_on(self, day: date) -> bool:
+        """Whether the prohibition is in force on that day."""
+        return _holds_on(self, day)
+
+
+class CeilingException(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Categories that a rule gives above the ceiling of their openness, and why the steward accepts it.
+
+    It holds up to `level`, and while the rule demands all of `conditions`, obligations included.
+    """
+
+    rule: Text
+    categories: Codes
+    level: Level
+    conditions: Codes
+    reason: Text
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     """A whole bundle, loaded and checked. Dictionaries are by code, in the order of the files.
 
     `declared_is_enough` names the conditions whose register is not asked: the evidence as declared counts.
-    `hash` is the SHA-256 of the meaning of the files, in hex: comments and spacing do not count.
+    `quotas` gives by caller type and purpose how many distinct subjects a unit may ask about in a day; a pair
+    that is absent has no quota. National red lines stand last. `unused_groups` are groups that no rule or red
+    line names. `hash` is the SHA-256 of the meaning of the files, the national ones too, in hex: comments and
+    spacing do not count.
     """
 
     name: str
@@ -348,6 +386,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     masks: dict[tuple[Mask, SubjectKind], MaskRule]
     red_lines: dict[str, RedLine]
     hash: str
+    quotas: dict[tuple[str, str], int] = {}
+    ceiling_exceptions: tuple[CeilingException, ...] = ()
+    unused_groups: tuple[str, ...] = ()
 
     def period(self, severity: Severity | None, day: date) -> Period:
         """The period of a degree (None: list entries) in the regime of that day; loading proves there is one."""
@@ -376,21 +417,76 @@ class BundleError(ValueError):
         self.file, self.line, self.reason, self.remedy = first.file, first.line, first.reason, first.remedy
 
 
-def load(directory: Traversable | Path) -> Bundle:
-    """The bundle of a directory: its `*.toml` files, in UTF-8. Raises BundleError, and OSError if unreadable."""
-    entries = (entry for entry in directory.iterdir() if entry.name.endswith(".toml"))
-    return parse({entry.name: _utf8(entry.name, entry.read_bytes()) for entry in entries})
+def _holds_on(entry: Instrument | Rule | Period | RedLine, day: date) -> bool:
+    return (entry.valid_from is None or entry.valid_from <= day) and (
+        entry.valid_to is None or day <= entry.valid_to
+    )
 
 
-def parse(files: Mapping[str, str]) -> Bundle:
-    """The bundle of these texts by file name.
+MAX_FILE = 4 * 1024 * 1024
+"""Largest file of a bundle, in bytes."""
+
+
+def load(directory: Traversable | Path, national: Traversable | Path | None = None) -> Bundle:
+    """The bundle of a directory with the national layer: their `*.toml` files, in UTF-8.
+
+    `national` absent: the national layer that ships with the product. Raises BundleError, and OSError if a
+    directory is unreadable.
+    """
+    return parse(_texts(directory), None if national is None else _texts(national))
+
+
+def parse(files: Mapping[str, str], national: Mapping[str, str] | None = None) -> Bundle:
+    """The bundle of these texts by file name, with those of the national layer (absent: the shipped one).
 
     Raises BundleError: with every file that is not TOML and every entry that is malformed, or else with all
-    that does not fit together.
+    that does not fit together. Files of the national layer are named `national/...`.
     """
-    documents, problems = _documents(files)
-    entries = _entries(files, documents, problems)
+    layer = _shipped_national() if national is None else national
+    both = {**files, **{f"{_NATIONAL}{name}": text for name, text in layer.items()}}
+    documents, problems = _documents(both)
+    entries = _entries(both, documents, problems)
     return _Assembly(entries).bundle(_meaning_hash(documents))
+
+
+@cache
+def _shipped_national() -> Mapping[str, str]:
+    return _texts(resources("policies") / "bundles" / "national")
+
+
+def _texts(directory: Traversable | Path) -> dict[str, str]:
+    """The `*.toml` files of a directory by name; raises BundleError with all that cannot be read as text."""
+    texts: dict[str, str] = {}
+    problems: list[Problem] = []
+    for entry in sorted(directory.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".toml"):
+            try:
+                texts[entry.name] = _text(entry, directory)
+            except BundleError as error:
+                problems.extend(error.problems)
+    if problems:
+        raise BundleError(problems)
+    return texts
+
+
+def _text(entry: Traversable, directory: Traversable | Path) -> str:
+    # Links inside the directory are how orchestrators mount files.
+    if (
+        isinstance(entry, Path)
+        and isinstance(directory, Path)
+        and not Path(os.path.realpath(entry)).is_relative_to(os.path.realpath(directory))
+    ):
+        problem = Problem(entry.name, 1, "links to a file outside the bundle", "put the file itself there")
+        raise BundleError([problem])
+    # Opening a pipe would wait for ever.
+    if not entry.is_file():
+        raise BundleError([Problem(entry.name, 1, "no plain file", "put a text file there or rename it")])
+    with entry.open("rb") as file:
+        content = file.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        reason = f"larger than {MAX_FILE // 1024 // 1024} MiB"
+        raise BundleError([Problem(entry.name, 1, reason, "remove what is no rule; no bundle is that large")])
+    return _utf8(entry.name, content)
 
 
 # Entries as written, where that differs from what is loaded: bases are texts, groups stand for their members.
@@ -404,6 +500,12 @@ class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     version: Text
     note: str = ""
     declared_is_enough: tuple[str, ...] = ()
+
+
+class _WrittenQuota(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    callers: Codes
+    purposes: Codes
+    subjects_per_day: Annotated[int, Meta(ge=1)]
 
 
 class _CallerGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -427,6 +529,7 @@ class _WrittenPurpose(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     evidence: Text
     phase: Phase
     basis: Codes
+    obliges: dict[SubjectKind, Codes] = {}
 
 
 class _WrittenRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -449,6 +552,7 @@ class _WrittenMeasure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     english: Text
     chinese: Text
     kind: MeasureKind
+    requires: Codes
     basis: Codes
 
 
@@ -460,10 +564,15 @@ class _WrittenRedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     callers: Codes
     purposes: Codes
     basis: Codes
+    valid_from: date | None = None
+    valid_to: date | None = None
 
 
 class _Table(NamedTuple):
-    """One kind of entry: its file, the name of its tables ("": the file itself) and what an entry holds."""
+    """One kind of entry: its file, the name of its tables ("": the file itself) and what an entry holds.
+
+    `optional`: there may be none; a file whose tables are all optional may be missing.
+    """
 
     file: str
     name: str
@@ -471,7 +580,11 @@ class _Table(NamedTuple):
     optional: bool = False
 
 
+_NATIONAL = "national/"
+_NATIONAL_INSTRUMENTS = _Table(f"{_NATIONAL}instruments.toml", "instrument", Instrument)
+_NATIONAL_RED_LINES = _Table(f"{_NATIONAL}red_lines.toml", "red_line", _WrittenRedLine)
 _HEAD = _Table("bundle.toml", "", _Head)
+_CEILING_EXCEPTIONS = _Table("bundle.toml", "ceiling_exception", CeilingException, optional=True)
 _INSTRUMENTS = _Table("instruments.toml", "instrument", Instrument)
 _CALLERS = _Table("callers.toml", "caller", CallerType)
 _CALLER_GROUPS = _Table("callers.toml", "group", _CallerGroup, optional=True)
@@ -483,9 +596,13 @@ _RULES = _Table("rules.toml", "rule", _WrittenRule)
 _MEASURES = _Table("measures.toml", "measure", _WrittenMeasure)
 _PERIODS = _Table("periods.toml", "period", Period)
 _MASKS = _Table("masks.toml", "mask", MaskRule)
-_RED_LINES = _Table("red_lines.toml", "red_line", _WrittenRedLine)
+_RED_LINES = _Table("red_lines.toml", "red_line", _WrittenRedLine, optional=True)
+_QUOTAS = _Table("quotas.toml", "quota", _WrittenQuota, optional=True)
 _TABLES = (
+    _NATIONAL_INSTRUMENTS,
+    _NATIONAL_RED_LINES,
     _HEAD,
+    _CEILING_EXCEPTIONS,
     _INSTRUMENTS,
     _CALLERS,
     _CALLER_GROUPS,
@@ -498,8 +615,10 @@ _TABLES = (
     _PERIODS,
     _MASKS,
     _RED_LINES,
+    _QUOTAS,
 )
 _FILES = tuple(dict.fromkeys(table.file for table in _TABLES))
+_NEEDED_FILES = tuple(dict.fromkeys(table.file for table in _TABLES if not table.optional))
 
 _ANY_HEADER = re.compile(r"\s*\[\[?[\w.\s-]+\]\]?\s*(#.*)?")
 
@@ -542,18 +661,16 @@ def _utf8(file: str, content: bytes) -> str:
 
 def _documents(files: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
     """The content of each file that can be read, and the problems of the others."""
-    all_files = ", ".join(_FILES)
     problems = [
-        Problem(file, 1, "the file is missing", f"a bundle has the files {all_files}")
-        for file in _FILES
+        Problem(file, 1, "the file is missing", f"a bundle has the files {_files_beside(file)}")
+        for file in _NEEDED_FILES
         if file not in files
     ]
     documents = {}
     for file, text in files.items():
         if file not in _FILES:
-            problems.append(
-                Problem(file, 1, "no file of a bundle", f"move its entries to one of {all_files}")
-            )
+            remedy = f"move its entries to one of {_files_beside(file)}"
+            problems.append(Problem(file, 1, "no file of a bundle", remedy))
             continue
         try:
             documents[file] = _toml(file, text)
@@ -562,13 +679,23 @@ def _documents(files: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]], lis
     return documents, problems
 
 
+def _files_beside(file: str) -> str:
+    """The files of the layer that the file belongs to."""
+    national = file.startswith(_NATIONAL)
+    return _listed(name for name in _FILES if name.startswith(_NATIONAL) == national)
+
+
 def _toml(file: str, text: str) -> dict[str, Any]:
     if text.startswith("\ufeff"):
         problem = Problem(file, 1, "begins with a byte order mark", "save the file as UTF-8 without one")
         raise BundleError([problem])
+    _refuse_invisible(file, text)
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        problem = Problem(file, 1, "not TOML: nested too deeply", "write lists of plain codes")
+        raise BundleError([problem]) from None
+    except ValueError as error:  # of tomllib, or of Python for a number of thousands of digits
         reason, _, position = str(error).partition(" (at ")
         at = re.match(r"line (\d+)", position)
         line = int(at[1]) if at else text.count("\n") + 1
@@ -579,6 +706,15 @@ def _toml(file: str, text: str) -> dict[str, Any]:
             "correct the syntax; days are written 2022-10-01, no key or table is given twice",
         )
         raise BundleError([problem]) from None
+
+
+def _refuse_invisible(file: str, text: str) -> None:
+    """Characters that no reader sees could make a line read otherwise than it is loaded (Unicode TR 36)."""
+    for at, character in enumerate(text):
+        if unicodedata.category(character) == "Cf":
+            line = text.count("\n", 0, at) + 1
+            reason = f"holds the invisible character U+{ord(character):04X}"
+            raise BundleError([Problem(file, line, reason, "delete it and type the line anew")])
 
 
 def _meaning_hash(documents: Mapping[str, Any]) -> str:
@@ -632,7 +768,8 @@ def _unknown_tables(files: Mapping[str, str], documents: Mapping[str, dict[str, 
 
 def _blocks(document: dict[str, Any], table: _Table) -> list[Any]:
     if not table.name:
-        return [document]
+        others = {other.name for other in _TABLES if other.file == table.file}
+        return [{key: value for key, value in document.items() if key not in others}]
     blocks = document.get(table.name)
     return blocks if isinstance(blocks, list) else []
 
@@ -683,13 +820,15 @@ class _Assembly:
     def __init__(self, entries: _Entries) -> None:
         self.problems: list[Problem] = []
         self._entries = entries
-        self._instruments = self._unique(_INSTRUMENTS, "code", self._instrument)
-        self._callers = self._unique(_CALLERS, "code", self._as_written)
-        self._caller_groups = self._unique(_CALLER_GROUPS, "code", self._members_of_caller_group)
-        self._categories = self._unique(_CATEGORIES, "code", self._as_written)
+        self._used_groups: set[str] = set()
+        self._national = self._unique((_NATIONAL_INSTRUMENTS,), "code", self._national_instrument)
+        self._instruments = self._unique((_NATIONAL_INSTRUMENTS, _INSTRUMENTS), "code", self._instrument)
+        self._callers = self._unique((_CALLERS,), "code", self._as_written)
+        self._caller_groups = self._unique((_CALLER_GROUPS,), "code", self._members_of_caller_group)
+        self._categories = self._unique((_CATEGORIES,), "code", self._as_written)
         self._category_groups = self._groups_of_categories()
-        self._conditions = self._unique(_CONDITIONS, "code", self._condition)
-        self._purposes = self._unique(_PURPOSES, "code", self._purpose)
+        self._conditions = self._unique((_CONDITIONS,), "code", self._condition)
+        self._purposes = self._unique((_PURPOSES,), "code", self._purpose)
 
     def bundle(self, meaning_hash: str) -> Bundle:
         """The bundle; raises BundleError when anything does not fit."""
@@ -708,12 +847,15 @@ class _Assembly:
             categories=self._categories,
             conditions=self._conditions,
             rules=self._rules(),
-            measures=self._unique(_MEASURES, "code", self._measure),
+            measures=self._unique((_MEASURES,), "code", self._measure),
             periods=self._periods(),
             masks=self._masks(),
-            red_lines=self._unique(_RED_LINES, "id", self._red_line),
+            red_lines=self._red_lines(),
+            quotas=self._quotas(),
+            ceiling_exceptions=self._ceiling_exceptions(),
             hash=meaning_hash,
         )
+        bundle = msgspec.structs.replace(bundle, unused_groups=self._unused_groups())
         if self.problems:
             raise BundleError(self.problems)
         return bundle
@@ -721,17 +863,28 @@ class _Assembly:
     def _complain(self, place: _Place, key: str, reason: str, remedy: str) -> None:
         self.problems.append(place.problem(key, reason, remedy))
 
-    def _unique(self, table: _Table, key: str, build: Callable[[_Place, Any], Any]) -> dict[str, Any]:
-        """The entries of a table by their key, each built; complains of a key given twice."""
+    def _entries_of(self, *tables: _Table) -> list[tuple[_Place, Any]]:
+        return [entry for table in tables for entry in self._entries.get(table, [])]
+
+    def _unique(
+        self, tables: tuple[_Table, ...], key: str, build: Callable[[_Place, Any], Any]
+    ) -> dict[str, Any]:
+        """The entries of the tables by their key, each built; complains of a key given twice."""
         built: dict[str, Any] = {}
         first: dict[str, _Place] = {}
-        for place, entry in self._entries[table]:
+        for place, entry in self._entries_of(*tables):
             code = getattr(entry, key)
-            if code in built:
-                reason = f"{table.name} {code} is already defined in line {first[code].line(key)}"
+            if code not in built:
+                first[code], built[code] = place, build(place, entry)
+            elif first[code].file != place.file:
+                reason = f"{place.table} {code} is national: {first[code].file}, line {first[code].line(key)}"
+                remedy = (
+                    "remove it here, or give the provincial one another code; nothing replaces a national one"
+                )
+                self._complain(place, key, reason, remedy)
+            else:
+                reason = f"{place.table} {code} is already defined in line {first[code].line(key)}"
                 self._complain(place, key, reason, "give it another code or remove one of the two")
-            first.setdefault(code, place)
-            built.setdefault(code, build(place, entry))
         return built
 
     def _known(self, place: _Place, key: str, words: Iterable[str], known: Collection[str]) -> list[str]:
@@ -760,19 +913,24 @@ class _Assembly:
     ) -> tuple[str, ...]:
         """The words, groups replaced by their members, each once."""
         named = self._known(place, key, words, {*known, *groups})
+        self._used_groups.update(word for word in named if word in self._caller_groups)
         return tuple(dict.fromkeys(code for word in named for code in groups.get(word, (word,))))
 
     def _basis(self, place: _Place, texts: Iterable[str]) -> tuple[Basis, ...]:
-        """The bases: the longest code of an instrument that begins the text, then the article."""
+        """The bases: the longest code of an instrument that begins the text, then the article.
+
+        What is national cites national instruments alone: no provincial code can be read into its bases.
+        """
+        citable = self._national if place.file.startswith(_NATIONAL) else self._instruments
         bases = []
         for text in texts:
-            code = max((code for code in self._instruments if text.startswith(code)), key=len, default="")
+            code = max((code for code in citable if text.startswith(code)), key=len, default="")
             article = text.removeprefix(code)
             if code and _ARTICLE.fullmatch(article):
                 bases.append(Basis(code, article, self._instruments[code].title))
             else:
                 remedy = "write the code of an instrument and the article, as in SH28(1), SZ63-64 or SX"
-                self._complain(place, "basis", f"basis: {text!a} cites no instrument of the bundle", remedy)
+                self._complain(place, "basis", f"basis: {text!a} cites no instrument it may cite", remedy)
         return tuple(bases)
 
     def _check_order(self, place: _Place, valid_from: date | None, valid_to: date | None) -> None:
@@ -796,6 +954,12 @@ class _Assembly:
 
     def _instrument(self, place: _Place, instrument: Instrument) -> Instrument:
         self._check_order(place, instrument.valid_from, instrument.valid_to)
+        return instrument
+
+    def _national_instrument(self, place: _Place, instrument: Instrument) -> Instrument:
+        if instrument.layer is not Layer.NATIONAL:
+            reason = f"layer: {instrument.code} is {instrument.layer}, but stands in the national layer"
+            self._complain(place, "layer", reason, "move it to a provincial bundle, or correct the layer")
         return instrument
 
     def _members_of_caller_group(self, place: _Place, group: _CallerGroup) -> list[str]:
@@ -827,33 +991,97 @@ class _Assembly:
             evidence=written.evidence,
             phase=written.phase,
             basis=self._basis(place, written.basis),
+            obliges={kind: self._floor(place, kind, codes) for kind, codes in written.obliges.items()},
         )
 
+    def _floor(self, place: _Place, kind: SubjectKind, codes: Iterable[str]) -> tuple[str, ...]:
+        known = self._known(place, "obliges", codes, self._categories)
+        for code in known:
+            if not self._categories[code].fits(kind):
+                reason = f"obliges: {kind} has no category {code}"
+                self._complain(place, "obliges", reason, "remove it, or correct the kind")
+        return tuple(known)
+
     def _measure(self, place: _Place, written: _WrittenMeasure) -> Measure:
+        requires = self._known(place, "requires", written.requires, self._categories)
+        incentive = written.kind is MeasureKind.INCENTIVE
+        fitting = CategoryClass.EXCELLENT if incentive else CategoryClass.UNTRUSTWORTHY
+        for code in requires:
+            if self._categories[code].category_class is not fitting:
+                reason = f"requires: {code} is no category of class {fitting}, on which a measure of kind {written.kind} rests"
+                self._complain(place, "requires", reason, "name categories of that class")
         return Measure(
             code=written.code,
             english=written.english,
             chinese=written.chinese,
             kind=written.kind,
+            requires=tuple(requires),
             basis=self._basis(place, written.basis),
         )
 
+    def _red_lines(self) -> dict[str, RedLine]:
+        """The red lines, national ones last."""
+        lines = self._unique((_NATIONAL_RED_LINES, _RED_LINES), "id", self._red_line)
+        national = {entry.id for _, entry in self._entries_of(_NATIONAL_RED_LINES)}
+        return {code: lines[code] for code in sorted(lines, key=lambda code: code in national)}
+
     def _red_line(self, place: _Place, written: _WrittenRedLine) -> RedLine:
+        self._check_order(place, written.valid_from, written.valid_to)
         callers, categories, purposes = self._callers, self._categories, self._purposes
+        groups = {"*": callers, **self._caller_groups}
         return RedLine(
             id=written.id,
             sentence=written.sentence,
             kinds=written.kinds,
-            categories=self._expanded(place, "categories", written.categories, categories, {"*": categories}),
-            callers=self._expanded(
-                place, "callers", written.callers, callers, {"*": callers, **self._caller_groups}
+            categories=self._drawn_over(
+                place, "categories", written.categories, categories, {"*": categories}
             ),
-            purposes=self._expanded(place, "purposes", written.purposes, purposes, {"*": purposes}),
+            callers=self._drawn_over(place, "callers", written.callers, callers, groups),
+            purposes=self._drawn_over(place, "purposes", written.purposes, purposes, {"*": purposes}),
             basis=self._basis(place, written.basis),
+            valid_from=written.valid_from,
+            valid_to=written.valid_to,
         )
 
+    def _drawn_over(
+        self,
+        place: _Place,
+        key: str,
+        words: Iterable[str],
+        known: Collection[str],
+        groups: Mapping[str, Iterable[str]],
+    ) -> tuple[str, ...]:
+        """The words, groups replaced; a national line reaches what the province has, and the rest is switched off."""
+        if place.file.startswith(_NATIONAL):
+            words = [word for word in words if word in known or word == "*"]
+        return self._expanded(place, key, words, known, groups)
+
+    def _quotas(self) -> dict[tuple[str, str], int]:
+        quotas: dict[tuple[str, str], int] = {}
+        for place, quota in self._entries_of(_QUOTAS):
+            callers = self._expanded(place, "callers", quota.callers, self._callers, self._caller_groups)
+            purposes = self._known(place, "purposes", quota.purposes, self._purposes)
+            for pair in product(callers, purposes):
+                if pair in quotas:
+                    reason = f"{pair[0]} has a quota for {pair[1]} already"
+                    self._complain(place, "callers", reason, "name each caller type once for a purpose")
+                quotas[pair] = quota.subjects_per_day
+        return quotas
+
+    def _ceiling_exceptions(self) -> tuple[CeilingException, ...]:
+        rules = {entry.id for _, entry in self._entries[_RULES]}
+        for place, exception in self._entries_of(_CEILING_EXCEPTIONS):
+            self._known(place, "rule", [exception.rule], rules)
+            self._known(place, "categories", exception.categories, self._categories)
+            self._known(place, "conditions", exception.conditions, self._conditions)
+        return tuple(exception for _, exception in self._entries_of(_CEILING_EXCEPTIONS))
+
+    def _unused_groups(self) -> tuple[str, ...]:
+        groups = dict.fromkeys([*self._caller_groups, *(code for code, _ in self._category_groups)])
+        return tuple(code for code in groups if code not in self._used_groups)
+
     def _rules(self) -> dict[str, Rule]:
-        rules = self._unique(_RULES, "id", self._rule)
+        rules = self._unique((_RULES,), "id", self._rule)
         self._check_cells(rules)
         return rules
 
@@ -895,6 +1123,7 @@ class _Assembly:
                 self._complain(place, "categories", reason, "remove it, or correct the kinds")
             for kind in fitting:
                 found[kind].update(dict.fromkeys(self._category_groups.get((word, kind), (word,))))
+            self._used_groups.update({word} & groups)
         bare = [kind for kind, categories in found.items() if not categories]
         if bare and len(self.problems) == known_problems:
             reason = f"kinds: no category of the rule fits {_listed(bare)}"
@@ -908,22 +1137,14 @@ class _Assembly:
 
     def _check_cells(self, rules: Mapping[str, Rule]) -> None:
         """Two rules, drafts included, may not hold for one cell on one day."""
-        cells: dict[tuple[str, str, SubjectKind, str], list[Rule]] = {}
-        reported: set[tuple[str, str]] = set()
         places = {entry.id: place for place, entry in self._entries[_RULES]}
-        for rule in rules.values():
-            for cell in _cells(rule):
-                others = cells.setdefault(cell, [])
-                for other in others:
-                    if (other.id, rule.id) not in reported and _overlap(rule, other):
-                        reported.add((other.id, rule.id))
-                        self._complain(
-                            places[rule.id],
-                            "id",
-                            f"rules {other.id} and {rule.id} both decide {' '.join(cell)}",
-                            "take the cell out of one of them, or part their days of validity",
-                        )
-                others.append(rule)
+        for one, other, cell in conflicts(rules.values()):
+            self._complain(
+                places[other.id],
+                "id",
+                f"rules {one.id} and {other.id} both decide {' '.join(cell)}",
+                "take the cell out of one of them, or part their days of validity",
+            )
 
     def _periods(self) -> tuple[Period, ...]:
         for place, period in self._entries[_PERIODS]:
@@ -966,6 +1187,20 @@ class _Assembly:
                     self._complain(place, "kinds", reason, "name each kind in one entry of that mask")
                 masks[mask.code, kind] = mask
         return masks
+
+
+def conflicts(rules: Iterable[Rule]) -> Iterator[tuple[Rule, Rule, tuple[str, str, SubjectKind, str]]]:
+    """Each two rules that both decide a cell (caller type, purpose, kind, category) on one day, with their first."""
+    cells: dict[tuple[str, str, SubjectKind, str], list[Rule]] = {}
+    reported: set[tuple[str, str]] = set()
+    for rule in rules:
+        for cell in _cells(rule):
+            others = cells.setdefault(cell, [])
+            for other in others:
+                if (other.id, rule.id) not in reported and _overlap(rule, other):
+                    reported.add((other.id, rule.id))
+                    yield other, rule, cell
+            others.append(rule)
 
 
 def _cells(rule: Rule) -> Iterator[tuple[str, str, SubjectKind, str]]:

@@ -8,8 +8,9 @@ the province (UTC+8).
 """
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
@@ -309,6 +310,38 @@ class AssociationRecord(Record, frozen=True, kw_only=True):
     content: Annotated[str | None, _full("内容", "Content")] = None
 
 
+class AccessLogEntry(Record, frozen=True, kw_only=True):
+    """An inquiry about the subject, as the ledger holds it: who asked, for what, and what was given."""
+
+    inquired_at: Annotated[datetime | None, _summary("查询时间", "Time of the inquiry", published=False)] = (
+        None
+    )
+    unit: Annotated[str | None, _summary("查询单位代码", "Code of the unit that asked", published=False)] = (
+        None
+    )
+    unit_name: Annotated[str | None, _summary("查询单位", "Unit that asked", published=False)] = None
+    caller_type: Annotated[
+        str | None, _summary("单位类型", "Type of the unit that asked", published=False)
+    ] = None
+    by_subject: Annotated[bool | None, _summary("本人查询", "The subject itself asked", published=False)] = (
+        None
+    )
+    purpose: Annotated[str | None, _summary("查询目的", "Declared purpose", published=False)] = None
+    matter: Annotated[str | None, _summary("事项或案件", "Number of the matter or case", published=False)] = (
+        None
+    )
+    outcome: Annotated[
+        str | None, _summary("查询结果", "ANSWERED, or the code of the refusal", published=False)
+    ] = None
+    given: Annotated[
+        tuple[str, ...], _summary("已提供类别", "Categories that were given", published=False)
+    ] = ()
+    denied: Annotated[
+        tuple[str, ...], _summary("被拒绝类别", "Categories that were denied", published=False)
+    ] = ()
+    rules: Annotated[tuple[str, ...], _full("适用规则", "Rules that decided")] = ()
+
+
 LIFECYCLE = frozenset(
     {
         "marks",
@@ -338,6 +371,7 @@ class FieldOf(msgspec.Struct, frozen=True):
     shown: Shown
 
 
+@cache
 def fields_of(record: type[Record]) -> tuple[FieldOf, ...]:
     """The fields of a record class in order; their positions are the bits of every field mask."""
     return tuple(_fields(record))
@@ -389,6 +423,13 @@ SECTIONS: tuple[Section, ...] = (
     Section("MARKET", "market_credit", "MarketCredit", MarketCredit, _OPERATING),
     Section("MARKET", "market_credit", "PersonMarketCredit", PersonMarketCredit, (SubjectKind.NP,)),
     Section("ASSOC", "association_records", "AssociationRecord", AssociationRecord, _OPERATING),
+    Section(
+        "ACCESS_LOG",
+        "access_log",
+        "AccessLogEntry",
+        AccessLogEntry,
+        (*_OPERATING, SubjectKind.NP, SubjectKind.GOV),
+    ),
 )
 
 SECTION_OF: dict[tuple[str, SubjectKind], Section] = {
@@ -398,6 +439,7 @@ SECTION_OF: dict[tuple[str, SubjectKind], Section] = {
 _CHAIN = (Level.MATCH, Level.HIT, Level.SUMMARY, Level.FULL)
 
 
+@cache
 def fields_at(record: type[Record], level: Level) -> int:
     """The field mask of a level: bit i is set when the i-th field of the record is shown at it.
 

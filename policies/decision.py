@@ -2,7 +2,7 @@
 
 Two pure steps. `decide` finds what is possible from the table, the token, the form of the evidence and the
 request, and names the conditions that stay open. `close` settles those with what was verified meanwhile
-(signed artefacts; registers later). Effective right = table ∩ token ∩ authorization ∩ request: each step can
+(signed artefacts first, then entries of registers). Effective right = table ∩ token ∩ authorization ∩ request: each step can
 only take away. Time is an argument.
 """
 
@@ -11,12 +11,14 @@ from collections.abc import Mapping
 import msgspec
 
 from policies.authorization import Authorization, Consent, check
-from policies.bundle import Basis, Condition, Proof, RedLine
+from policies.bundle import Basis, Bundle, Condition, Proof, RedLine
 from policies.caller import Caller
 from policies.catalogue import Registration, fields_of
 from policies.evidence import Evidence, Stage, camel_case
 from policies.identifiers import CREDIT_CODE, RESIDENT, SubjectKey
 from policies.outcomes import Denied, Outcome
+from policies.proofs import CHECKS, NOTHING_FOUND, TRADING, Claim, Findings
+from policies.registers import Reference, Register
 from policies.table import Cell, Table
 from policies.vocabulary import Level, SubjectKind
 
@@ -27,8 +29,7 @@ CONSENT_OF = {
 }
 """Evidence fields that hold a signed artefact, and the kind of consent each must be."""
 
-_TRADING = frozenset({Stage.NOTICE, Stage.BIDDING, Stage.REVIEW, Stage.AWARD})
-_STAGES = {"TENDER": _TRADING, "WINDOW": _TRADING, "STAGE_FINAL": frozenset({Stage.FINAL})}
+_STAGES = {"TENDER": TRADING, "WINDOW": TRADING, "STAGE_FINAL": frozenset({Stage.FINAL})}
 """Conditions that hold at certain stages only, so that the stage declared can contradict them."""
 
 _DISCHARGED_BY_SEARCH = frozenset({"VISIBLE", "NO_CACHE", "ONE_BY_ONE"})
@@ -53,7 +54,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proven(msgspec.Struct, frozen=True):
-    """A condition of the rule and what proved it: token, identifier, catalogue, authorization or declared."""
+    """A condition of the rule and what proved it: token, identifier, catalogue, authorization, register or declared."""
 
     condition: str
     by: str
@@ -62,13 +63,15 @@ class Proven(msgspec.Struct, frozen=True):
 class Possible(msgspec.Struct, frozen=True, kw_only=True):
     """A section that the rules could give, once its open conditions are closed.
 
-    `open` pairs a condition with the evidence field whose artefact must prove it.
+    `open` pairs a condition with the evidence field whose artefact must prove it, `references` one with a
+    number whose entry in a register must.
     """
 
     cell: Cell
     asked: int
     proven: tuple[Proven, ...]
     open: tuple[tuple[str, str], ...]
+    references: tuple[tuple[str, Reference], ...] = ()
 
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +101,21 @@ def decide(table: Table, caller: Caller, question: Question) -> dict[str, Possib
 
 def foresee(table: Table, caller: Caller, purpose: str, kind: SubjectKind, category: str) -> Cell | Denied:
     """What table and token say, whoever the subject and whatever the evidence."""
+    cell = _by_token_and_table(table, caller, purpose, kind, category)
+    # (3) levels that are another shape of answer hold no records of a subject
+    if isinstance(cell, Cell) and cell.level not in _ROWS:
+        return Denied(
+            code=Outcome.DENY_PURPOSE,
+            basis=cell.rule.basis,
+            remedy=f"This purpose answers at level {cell.level}, which shows no records of a subject.",
+            rule=cell.rule.id,
+        )
+    return cell
+
+
+def _by_token_and_table(
+    table: Table, caller: Caller, purpose: str, kind: SubjectKind, category: str
+) -> Cell | Denied:
     bundle = table.bundle
     basis = bundle.purposes[purpose].basis
     # (1) the token
@@ -121,14 +139,6 @@ def foresee(table: Table, caller: Caller, purpose: str, kind: SubjectKind, categ
         )
     if cell is None:
         return _no_rule(table, caller, purpose, kind, category, basis)
-    # (3) levels that are another shape of answer hold no records of a subject
-    if cell.level not in _ROWS:
-        return Denied(
-            code=Outcome.DENY_PURPOSE,
-            basis=cell.rule.basis,
-            remedy=f"This purpose answers at level {cell.level}, which shows no records of a subject.",
-            rule=cell.rule.id,
-        )
     return cell
 
 
@@ -169,6 +179,7 @@ def _decide_category(
     # (6) the rule's conditions
     proven: list[Proven] = []
     still_open: list[tuple[str, str]] = []
+    references: list[tuple[str, Reference]] = []
     for code in cell.rule.conditions:
         condition = table.bundle.conditions[code]
         found = _look_at(table, condition, cell, caller, subject, question.evidence)
@@ -177,8 +188,22 @@ def _decide_category(
         if isinstance(found, Proven):
             proven.append(found)
         else:
-            still_open += [(code, field) for field in found]
-    return Possible(cell=cell, asked=asked, proven=tuple(proven), open=tuple(still_open))
+            still_open += [(code, field) for field in found.artefacts]
+            references += [(code, reference) for reference in found.references]
+    return Possible(
+        cell=cell,
+        asked=asked,
+        proven=tuple(proven),
+        open=tuple(still_open),
+        references=tuple(references),
+    )
+
+
+class _Open(msgspec.Struct, frozen=True):
+    """What must prove a condition: the artefacts in these evidence fields, the entries of these numbers."""
+
+    artefacts: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
 
 
 def _look_at(
@@ -188,14 +213,14 @@ def _look_at(
     caller: Caller,
     subject: SubjectKey | None,
     evidence: Evidence,
-) -> Proven | tuple[str, ...] | Denied:
-    """One condition: proven, open (the evidence fields whose artefacts must prove it), or denied."""
+) -> Proven | _Open | Denied:
+    """One condition: proven, open or denied."""
     match condition.proof:
         case Proof.TOKEN:
             if subject is not None and _is_self(caller, subject):
                 return Proven(condition.code, "token")
             if caller.type == "AGENT" and evidence.mandate is not None:
-                return ("mandate",)
+                return _Open(artefacts=("mandate",))
             return _unmet(cell, condition, Outcome.DENY_NO_AUTHORISATION)
         case Proof.IDENTIFIER:
             if subject is not None and subject.synthetic:
@@ -204,7 +229,7 @@ def _look_at(
         case Proof.AUTHORIZATION:
             fields = _given(condition, evidence)
             if fields and CONSENT_OF.keys() >= set(fields):
-                return fields
+                return _Open(artefacts=fields)
             return _unmet(cell, condition, Outcome.DENY_NO_AUTHORISATION)
         case Proof.CATALOGUE:
             if _given(condition, evidence) and _listed(table, evidence, condition):
@@ -212,9 +237,10 @@ def _look_at(
             law = "instrument" in _wanted(condition)
             return _unmet(cell, condition, Outcome.DENY_LAW_NAMED if law else Outcome.DENY_EVIDENCE)
         case Proof.REGISTER if condition.code not in table.bundle.declared_is_enough:
-            return _denied(
-                cell, Outcome.DENY_EVIDENCE, "The register that proves this is not connected.", condition.code
-            )
+            references = CHECKS[condition.code].references(evidence)
+            if references and _given(condition, evidence) and _at_its_stage(condition, evidence):
+                return _Open(references=references)
+            return _unmet(cell, condition, Outcome.DENY_EVIDENCE)
         case _:
             if _given(condition, evidence) and _at_its_stage(condition, evidence):
                 return Proven(condition.code, "declared")
@@ -270,11 +296,26 @@ def _denied(cell: Cell, code: Outcome, remedy: str, condition: str | None = None
     return Denied(code=code, basis=cell.rule.basis, remedy=remedy, rule=cell.rule.id, condition=condition)
 
 
-def close(
+def check_all_proven(bundle: Bundle) -> None:
+    """Refuse to start with a register's condition that nothing proves: `ValueError` names it."""
+    for condition in bundle.conditions.values():
+        if (
+            condition.proof is Proof.REGISTER
+            and condition.code not in CHECKS.keys() | bundle.declared_is_enough
+        ):
+            raise ValueError(f"no check proves the condition {condition.code} of the bundle {bundle.name}")
+
+
+def verify(
     table: Table, caller: Caller, question: Question, possible: Possible, artefacts: Artefacts, now: int
-) -> Granted | Denied:
-    """Settle the open conditions of a possible section with the verified artefacts; `now` in seconds since 1970."""
+) -> Possible | Denied:
+    """Settle what the verified artefacts must prove; `now` in seconds since 1970.
+
+    Of what stays possible the references are still to be looked up: every authorization's own among them,
+    because it may have been withdrawn.
+    """
     proven = list(possible.proven)
+    references = list(possible.references)
     cell = possible.cell
     for code, field in possible.open:
         condition = table.bundle.conditions[code]
@@ -297,6 +338,31 @@ def close(
         if refusal is not None:
             return _unmet(cell, condition, Outcome(refusal))
         proven.append(Proven(code, f"authorization {artefact.authorization_id}"))
+        references.append((code, Reference(Register.AUTHORIZATIONS, artefact.authorization_id)))
+    return msgspec.structs.replace(possible, proven=tuple(proven), open=(), references=tuple(references))
+
+
+def close(
+    table: Table,
+    caller: Caller,
+    question: Question,
+    possible: Possible,
+    artefacts: Artefacts,
+    now: int,
+    findings: Findings = NOTHING_FOUND,
+) -> Granted | Denied:
+    """Settle all that is open of a possible section: with the verified artefacts, then with the registers' entries."""
+    verified = verify(table, caller, question, possible, artefacts, now)
+    if isinstance(verified, Denied):
+        return verified
+    cell, subject = verified.cell, question.subject.hash_input
+    proven = list(verified.proven)
+    for code, reference in verified.references:
+        unmet = _unmet_by_register(table, cell, caller, subject, question.evidence, code, reference, findings)
+        if unmet is not None:
+            return unmet
+        if reference.register is not Register.AUTHORIZATIONS:
+            proven.append(Proven(code, f"register {reference.register}"))
     return Granted(
         cell=cell,
         asked=possible.asked,
@@ -306,7 +372,42 @@ def close(
     )
 
 
-def decide_search(table: Table, caller: Caller, purpose: str, evidence: Evidence) -> Denied | None:
+def _unmet_by_register(
+    table: Table,
+    cell: Cell,
+    caller: Caller,
+    subject: str | None,
+    evidence: Evidence,
+    code: str,
+    reference: Reference,
+    findings: Findings,
+) -> Denied | None:
+    """Why what a register says of a number does not prove the condition; None when it does."""
+    condition = table.bundle.conditions[code]
+    # Where no source keeps withdrawals, an authorization holds until it expires; all else must have been asked.
+    unasked = None if reference.register is Register.AUTHORIZATIONS else "it was not asked"
+    found = findings.entries.get(reference, unasked)
+    if isinstance(found, str):
+        remedy = f"{condition.remedy} The register that proves it gave no answer: {found}."
+        return _denied(cell, Outcome.DENY_EVIDENCE, remedy, code)
+    if reference.register is Register.AUTHORIZATIONS:
+        # One that its register does not hold was not withdrawn.
+        withdrawn = found is not None and not found.open
+        return _unmet(cell, condition, Outcome.DENY_NO_AUTHORISATION_REVOKED) if withdrawn else None
+    claim = Claim(
+        unit=caller.unit, officer=caller.officer, subject=subject, evidence=evidence, today=findings.today
+    )
+    unmet = CHECKS[code].unmet(found, claim)
+    if unmet is None:
+        return None
+    outcome = Outcome.DENY_NOT_DEPARTMENT_MATTER if unmet.foreign else Outcome.DENY_EVIDENCE
+    remedy = f"{condition.remedy} What was given does not show it: {unmet.reason}."
+    return _denied(cell, outcome, remedy, code)
+
+
+def decide_search(
+    table: Table, caller: Caller, purpose: str, evidence: Evidence, findings: Findings = NOTHING_FOUND
+) -> Denied | None:
     """Whether the caller may find organisations by name: a read of the published part of their registration.
 
     A search is about no subject, so a rule that ties the subject to the matter gives none.
@@ -316,16 +417,12 @@ def decide_search(table: Table, caller: Caller, purpose: str, evidence: Evidence
         return cell
     if cell.fields & _FOUND != _FOUND:
         return _denied(cell, Outcome.DENY_CATEGORY, "Search under a purpose that shows name and credit code.")
-    for code in cell.rule.conditions:
-        condition = table.bundle.conditions[code]
-        if condition.about_subject:
-            remedy = "A search is about no subject: search under another purpose, then ask for the subject by its code."
-            return _denied(cell, Outcome.DENY_EVIDENCE, remedy, code)
-        found = _look_at(table, condition, cell, caller, None, evidence)
-        if isinstance(found, Denied):
-            return found
-        if not isinstance(found, Proven):
-            return _unmet(cell, condition, Outcome.DENY_NO_AUTHORISATION)
+    remedy = (
+        "A search is about no subject: search under another purpose, then ask for the subject by its code."
+    )
+    unmet = _unmet_without_subject(table, cell, caller, evidence, remedy, findings)
+    if unmet is not None:
+        return unmet
     for code in cell.rule.obligations:
         if code not in _DISCHARGED_BY_SEARCH:
             return _denied(
@@ -334,6 +431,88 @@ def decide_search(table: Table, caller: Caller, purpose: str, evidence: Evidence
                 "Ask for the subject by its code: a search cannot keep it.",
                 code,
             )
+    return None
+
+
+def decide_without_subject(
+    table: Table,
+    caller: Caller,
+    purpose: str,
+    kind: SubjectKind,
+    category: str,
+    evidence: Evidence,
+    *,
+    levels: frozenset[Level],
+    findings: Findings = NOTHING_FOUND,
+) -> Cell | Denied:
+    """Whether the caller may learn of a category what is about no one subject: counts, the log of inquiries.
+
+    `levels` are those at which the rule has to answer; whether its obligations can be kept is the caller's to see.
+    """
+    cell = _by_token_and_table(table, caller, purpose, kind, category)
+    if isinstance(cell, Denied):
+        return cell
+    if cell.level not in levels:
+        remedy = f"This purpose answers at level {cell.level}: ask for a subject by its identifier."
+        return _denied(cell, Outcome.DENY_PURPOSE, remedy)
+    remedy = "This is about no subject: ask under another purpose, or for a subject by its identifier."
+    return _unmet_without_subject(table, cell, caller, evidence, remedy, findings) or cell
+
+
+def references_of_search(
+    table: Table, caller: Caller, purpose: str, evidence: Evidence
+) -> tuple[Reference, ...]:
+    """What the registers have to be asked before `decide_search` can allow; nothing, where it denies anyway."""
+    cell = foresee(table, caller, purpose, SubjectKind.ORG, "REG_ORG")
+    if isinstance(cell, Denied) or cell.fields & _FOUND != _FOUND:
+        return ()
+    if not _DISCHARGED_BY_SEARCH.issuperset(cell.rule.obligations):
+        return ()
+    return references_without_subject(table, caller, purpose, SubjectKind.ORG, "REG_ORG", evidence)
+
+
+def references_without_subject(
+    table: Table, caller: Caller, purpose: str, kind: SubjectKind, category: str, evidence: Evidence
+) -> tuple[Reference, ...]:
+    """What the registers have to be asked before `decide_without_subject` can give anything; nothing, where it
+    denies anyway.
+    """
+    cell = _by_token_and_table(table, caller, purpose, kind, category)
+    if isinstance(cell, Denied):
+        return ()
+    references: list[Reference] = []
+    for code in cell.rule.conditions:
+        condition = table.bundle.conditions[code]
+        found = _look_at(table, condition, cell, caller, None, evidence)
+        if (
+            condition.about_subject
+            or isinstance(found, Denied)
+            or (isinstance(found, _Open) and found.artefacts)
+        ):
+            return ()
+        if isinstance(found, _Open):
+            references += found.references
+    return tuple(references)
+
+
+def _unmet_without_subject(
+    table: Table, cell: Cell, caller: Caller, evidence: Evidence, remedy: str, findings: Findings
+) -> Denied | None:
+    """The first condition that does not hold where no subject is named; `remedy` for one that needs a subject."""
+    for code in cell.rule.conditions:
+        condition = table.bundle.conditions[code]
+        if condition.about_subject:
+            return _denied(cell, Outcome.DENY_EVIDENCE, remedy, code)
+        found = _look_at(table, condition, cell, caller, None, evidence)
+        if isinstance(found, Denied):
+            return found
+        if isinstance(found, _Open):
+            if found.artefacts:
+                return _unmet(cell, condition, Outcome.DENY_NO_AUTHORISATION)
+            for reference in found.references:
+                unmet = _unmet_by_register(table, cell, caller, None, evidence, code, reference, findings)
+                if unmet is not None:
+                    return unmet
     return None
 
 

@@ -24,8 +24,9 @@ from policies.bundle import (
 from policies.caller import Caller
 from policies.catalogue import SECTION_OF, FieldOf, fields_of
 from policies.decision import CONSENT_OF, foresee
-from policies.evidence import EVIDENCE_FIELDS, EvidenceField
-from policies.outcomes import Denied
+from policies.evidence import EVIDENCE_FIELDS, EvidenceField, camel_case
+from policies.outcomes import Denied, Outcome
+from policies.proofs import CHECKS
 from policies.table import Cell, Table
 from policies.vocabulary import Level, SubjectKind
 
@@ -56,7 +57,7 @@ LEVELS: dict[Level, Term] = {
     Level.PUBLIC: Term("公示内容", "the published fields of published records"),
     Level.SUMMARY: Term("摘要", "kind, date, authority and state"),
     Level.PASS_THROUGH: Term("来源直答", "the source decides, no record is shown here"),
-    Level.FULL: Term("目录全部字段", "all fields of the catalogue, masked"),
+    Level.FULL: Term("目录全部字段", "all fields of the catalogue"),
 }
 
 TREATMENTS: dict[Treatment, Term] = {
@@ -110,7 +111,7 @@ class Need(msgspec.Struct, frozen=True):
     def evidence(self) -> str:
         """The alternatives in words; empty when the condition asks for no evidence."""
         return "; or ".join(
-            " and ".join(f"{field.name} {field.given.chinese}" for field in fields)
+            " and ".join(f"{camel_case(field.name)} {field.given.chinese}" for field in fields)
             for fields in self.alternatives
         )
 
@@ -182,7 +183,7 @@ def explain(table: Table, *, caller_type: str, purpose: str, kind: SubjectKind, 
         basis=cite(bundle, _basis_of(answer)),
         other_purposes=tuple(_other_purposes(table, caller_type, purpose, kind, category)),
         other_callers=tuple(_other_callers(table, caller_type, purpose, kind, category)),
-        dormant=tuple(_dormant(bundle, cell, caller_type, purpose, kind, category)),
+        dormant=tuple(_dormant(table, caller_type, purpose, kind, category)),
     )
 
 
@@ -260,7 +261,7 @@ def _provable(bundle: Bundle, condition: Condition) -> bool:
         case Proof.CATALOGUE:
             return bool({"instrument", "measure_id"} & named)
         case Proof.REGISTER:
-            return condition.code in bundle.declared_is_enough and bool(named)
+            return bool(named) and condition.code in CHECKS.keys() | bundle.declared_is_enough
         case Proof.NONE:
             return bool(named)
 
@@ -284,12 +285,13 @@ def _other_callers(
 
 
 def _dormant(
-    bundle: Bundle, cell: Cell | None, caller_type: str, purpose: str, kind: SubjectKind, category: str
+    table: Table, caller_type: str, purpose: str, kind: SubjectKind, category: str
 ) -> Iterator[Rule]:
-    """Rules written for this cell that do not give it on the day of the table."""
-    for rule in bundle.rules.values():
+    """Rules written for this cell that are drafts or not in force on the day of the table."""
+    in_force = {cell.rule.id for cell in table.cells if isinstance(cell, Cell)}
+    for rule in table.bundle.rules.values():
         here = rule.purpose == purpose and caller_type in rule.callers
-        if here and category in rule.categories.get(kind, ()) and not (cell and cell.rule is rule):
+        if here and category in rule.categories.get(kind, ()) and rule.id not in in_force:
             yield rule
 
 
@@ -319,7 +321,9 @@ def _why_yes(this: Explanation, cell: Cell) -> Iterator[str]:
     else:
         yield f"NOT AT PRESENT 目前不允许: rule {rule.id} gives it, but a condition of it cannot be proved."
     yield _sentence(this, cell)
-    shown = (f"{field.name} {field.shown.chinese}{_mask_note(this, field)}" for field in this.fields)
+    shown = (
+        f"{camel_case(field.name)} {field.shown.chinese}{_mask_note(this, field)}" for field in this.fields
+    )
     yield from _list("Fields shown 可见字段", shown)
     yield from _list(
         "Conditions 条件, all of them", (line for need in this.needs for line in _need_lines(need))
@@ -369,7 +373,7 @@ def _ways(this: Explanation, denied: Denied) -> Iterator[str]:
     if this.other_callers:
         names = ", ".join(f"{caller.code} {caller.chinese}" for caller in this.other_callers)
         yield f"For {this.purpose.code} others get it: {names}."
-    for rule in this.dormant:
+    for rule in this.dormant if denied.code is not Outcome.DENY_PROHIBITED else ():
         until = f" to {rule.valid_to}" if rule.valid_to else ""
         yield f"Rule {rule.id} is written for it ({rule.status}, valid from {rule.valid_from}{until}), but does not give it on this day."
 

@@ -132,8 +132,8 @@ FILTERS: dict[str, Filter] = {"VISIBLE": visible, "RECORD_AT_ISSUE": at_issue, "
 DISCHARGED_ELSEWHERE: dict[str, str] = {
     "NO_CACHE": "connectors: nothing of the answer is kept",
     "ONE_BY_ONE": "decide: one subject an operation",
-    "K10": "decide: the level AGGREGATE shows no records",
-    "K50": "decide: the level AGGREGATE shows no records",
+    "K10": "statistics: counts leave as multiples of the smallest cell",
+    "K50": "statistics: counts leave as multiples of the smallest cell",
     "HASHED": "shape: fields that identify somebody are withheld",
 }
 """Obligations with another place in the river, and that place."""

@@ -19,16 +19,24 @@ class Outcome(StrEnum):
     PERMIT_MARKED = "PERMIT_MARKED"
     DENY_PURPOSE = "DENY_PURPOSE"
     DENY_EVIDENCE = "DENY_EVIDENCE"
+    DENY_NOT_DEPARTMENT_MATTER = "DENY_NOT_DEPARTMENT_MATTER"
     DENY_CATEGORY = "DENY_CATEGORY"
     DENY_SUBJECT_KIND = "DENY_SUBJECT_KIND"
     DENY_NO_AUTHORISATION = "DENY_NO_AUTHORISATION"
     DENY_NO_AUTHORISATION_EXPIRED = "DENY_NO_AUTHORISATION_EXPIRED"
+    DENY_NO_AUTHORISATION_REVOKED = "DENY_NO_AUTHORISATION_REVOKED"
     DENY_NO_AUTHORISATION_SCOPE = "DENY_NO_AUTHORISATION_SCOPE"
+    DENY_JURISDICTION = "DENY_JURISDICTION"
     DENY_TIME = "DENY_TIME"
     DENY_REPAIRED = "DENY_REPAIRED"
     DENY_PROHIBITED = "DENY_PROHIBITED"
     DENY_BULK = "DENY_BULK"
     DENY_LAW_NAMED = "DENY_LAW_NAMED"
+    DENY_MEASURE = "DENY_MEASURE"
+    """The measure is not on the list, or not within the caller's powers."""
+    DENY_DEGREE = "DENY_DEGREE"
+    """The measure goes beyond the degree of the records."""
+    DENY_REPEATED = "DENY_REPEATED"
     DENY_OBLIGATION = "DENY_OBLIGATION"
     """An obligation of the rule could not be discharged."""
 
@@ -40,18 +48,24 @@ SENTENCES: dict[Outcome, str] = {
     Outcome.PERMIT_MARKED: "标注允许 A record is contested and carries its mark.",
     Outcome.DENY_PURPOSE: "目的不适用 This purpose does not give this caller the information.",
     Outcome.DENY_EVIDENCE: "缺少依据材料 Evidence that the rule demands is missing or not proven.",
+    Outcome.DENY_NOT_DEPARTMENT_MATTER: "非本部门事项 The matter or the subject belongs to another unit.",
     Outcome.DENY_CATEGORY: "类别不在范围 The category is not within what this purpose needs.",
     Outcome.DENY_SUBJECT_KIND: "主体类型不符 The purpose does not reach this kind of subject.",
     Outcome.DENY_NO_AUTHORISATION: "无授权 The subject's authorization is missing or not genuine.",
     Outcome.DENY_NO_AUTHORISATION_EXPIRED: "授权过期 The authorization is outside its period.",
+    Outcome.DENY_NO_AUTHORISATION_REVOKED: "授权撤回 The subject has withdrawn the authorization.",
     Outcome.DENY_NO_AUTHORISATION_SCOPE: (
         "超出授权范围 The authorization is for another subject, grantee, purpose or category."
     ),
+    Outcome.DENY_JURISDICTION: "超出辖区 The subject is outside the division of the unit.",
     Outcome.DENY_TIME: "超出公示或查询期限 The record is outside its publication period or inquiry limit.",
     Outcome.DENY_REPAIRED: "已修复 The record was repaired or withdrawn.",
     Outcome.DENY_PROHIBITED: "禁止 The law forbids this information to be given.",
     Outcome.DENY_BULK: "批量查询受限 The rule gives one subject an operation.",
     Outcome.DENY_LAW_NAMED: "缺少法定依据 An article that makes the fact relevant must be named.",
+    Outcome.DENY_MEASURE: "措施不在清单 The measure is not on the list of measures, or not this caller's to take.",
+    Outcome.DENY_DEGREE: "超出失信程度 The measure goes beyond the degree of what the inquiry gave.",
+    Outcome.DENY_REPEATED: "已记录 The measure is already recorded on this inquiry about this subject.",
     Outcome.DENY_OBLIGATION: "义务未履行 An obligation of the rule could not be discharged.",
 }
 

@@ -97,14 +97,17 @@ def compile_table(bundle: Bundle, day: date) -> Table:
     for rule in bundle.rules.values():
         if not rule.grants_on(day):
             continue
+        required, obligations = _mask(bundle, rule.conditions), _mask(bundle, rule.obligations)
         for kind, categories in rule.categories.items():
             for caller in rule.callers:
                 reach.setdefault((caller, rule.purpose), set()).add(kind)
             for category in categories:
-                cells.append(_cell(bundle, rule, kind, category))
+                cells.append(_cell(rule, kind, category, required, obligations))
                 for caller in rule.callers:
                     _put(table, caller, rule.purpose, kind, category, len(cells) - 1)
     for line in bundle.red_lines.values():
+        if not line.holds_on(day):
+            continue
         cells.append(line)
         for caller, purpose, kind, category in _covered(line):
             _put(table, caller, purpose, kind, category, len(cells) - 1)
@@ -115,18 +118,14 @@ def compile_table(bundle: Bundle, day: date) -> Table:
 
 def _in_force(instrument: Instrument, day: date) -> bool:
     """Whether it is law on that day; a date that is not confirmed does not count against it."""
-    return (
-        instrument.layer is not Layer.PRODUCT
-        and (instrument.valid_from is None or instrument.valid_from <= day)
-        and (instrument.valid_to is None or day <= instrument.valid_to)
-    )
+    return instrument.layer is not Layer.PRODUCT and instrument.in_force_on(day)
 
 
 def _positions(codes: Iterable[str]) -> dict[str, int]:
     return {code: position for position, code in enumerate(codes)}
 
 
-def _cell(bundle: Bundle, rule: Rule, kind: SubjectKind, category: str) -> Cell:
+def _cell(rule: Rule, kind: SubjectKind, category: str, required: int, obligations: int) -> Cell:
     section = SECTION_OF.get((category, kind))
     return Cell(
         rule=rule,
@@ -134,8 +133,8 @@ def _cell(bundle: Bundle, rule: Rule, kind: SubjectKind, category: str) -> Cell:
         kind=kind,
         level=rule.level,
         fields=fields_at(section.record, rule.level) if section else 0,
-        required=_mask(bundle, rule.conditions),
-        obligations=_mask(bundle, rule.obligations),
+        required=required,
+        obligations=obligations,
     )
 
 
@@ -154,11 +153,15 @@ def _covered(line: RedLine) -> Iterator[tuple[str, str, SubjectKind, str]]:
 
 
 class Tables:
-    """The tables of a bundle, one for each interval in which the same rules and laws are in force."""
+    """The tables of a bundle, one for each interval in which the same rules, red lines and laws are in force."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        valid: list[Rule | Instrument] = [*bundle.rules.values(), *bundle.instruments.values()]
+        valid: list[Rule | Instrument | RedLine] = [
+            *bundle.rules.values(),
+            *bundle.instruments.values(),
+            *bundle.red_lines.values(),
+        ]
         changes = {entry.valid_from for entry in valid if entry.valid_from}
         changes |= {entry.valid_to + timedelta(days=1) for entry in valid if entry.valid_to}
         self._changes = sorted(changes)

@@ -126,3 +126,20 @@ class SectionState(StrEnum):
     NONE = "NONE"
     DENIED = "DENIED"
     UNKNOWN = "UNKNOWN"
+
+
+class Dimension(StrEnum):
+    """What the counts of a statistic may be broken down by."""
+
+    CITY = "CITY"
+    """City of the subject 市."""
+    FIELD = "FIELD"
+    """Field of the list, or of the evaluation 领域."""
+    QUARTER = "QUARTER"
+    """Quarter in which the record was decided, listed, awarded or registered 季度: 2026Q3."""
+    YEAR = "YEAR"
+    """Year of the same day 年度."""
+    SEVERITY = "SEVERITY"
+    """Degree of an adverse record 失信程度."""
+    STATE = "STATE"
+    """State of the record: of a registration, of a commitment 状态."""

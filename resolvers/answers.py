@@ -5,6 +5,7 @@ Resolvers only read these values: what is denied or withheld is already gone, so
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
@@ -99,6 +100,85 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
+class GroupValue(msgspec.Struct, frozen=True):
+    """One value of a group: what is broken down by, and the value (None: there is none)."""
+
+    dimension: StrEnum
+    value: str | None
+
+
+class StatisticsCell(msgspec.Struct, frozen=True):
+    """A cell of a statistic, as it may leave."""
+
+    values: tuple[GroupValue, ...]
+    count: int
+
+
+class StatisticsResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of a category; `total` is that of the cells shown."""
+
+    state: SectionState
+    reason: Reason | None = None
+    sources: tuple[SourceState, ...] = ()
+    smallest_cell: int | None = None
+    total: int | None = None
+    cells: tuple[StatisticsCell, ...] = ()
+
+
+class LogCell(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers of inquiries and of the decisions in them; `denied` counts the decisions that denied, `applied` the
+    inquiries that a measure was recorded on.
+    """
+
+    values: tuple[GroupValue, ...]
+    inquiries: int
+    refused: int
+    sections: int
+    denied: int
+    applied: int
+
+    @property
+    def denial_rate(self) -> float | None:
+        """Share of the decisions that denied; None when none was made."""
+        return round(self.denied / self.sections, 4) if self.sections else None
+
+
+class LoggedInquiry(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the ledger, as audit sees it; `subjects` are keyed hashes."""
+
+    receipt: str
+    time: datetime
+    unit: str
+    unit_name: str | None
+    caller_type: str
+    purpose: str
+    outcome: str
+    rules: tuple[str, ...]
+    denials: tuple[str, ...]
+    subjects: tuple[str, ...]
+    applied: bool
+
+
+class LogResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The log of some days; `rows` are newest first."""
+
+    state: SectionState
+    reason: Reason | None = None
+    whole: LogCell | None = None
+    cells: tuple[LogCell, ...] = ()
+    rows: tuple[LoggedInquiry, ...] = ()
+
+
+class ApplicationReceipt(msgspec.Struct, frozen=True):
+    """Proof that a measure was recorded, by the inquiry it rests on and the bundle that decided."""
+
+    id: str
+    time: datetime
+    inquiry: str
+    measure: str
+    policy_version: str
+
+
 class Receipt(msgspec.Struct, frozen=True):
     """Proof that the inquiry was recorded: its id and time, and the hash of the policy bundle that decided."""
 
@@ -109,15 +189,17 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """What one field of the inquiry (one response key) answers: exactly one of the three is set."""
+    """What one field of the inquiry (one response key) answers: exactly one of these is set."""
 
     subject: SubjectAnswer | None = None
     subjects: tuple[SubjectAnswer, ...] | None = None
     search: SearchResult | None = None
+    statistics: StatisticsResult | None = None
+    log: LogResult | None = None
 
 
 class InquiryAnswer(msgspec.Struct, frozen=True):
-    """The whole answer of an inquiry, by response key of its `subject`, `subjects` and `search` fields."""
+    """The whole answer of an inquiry, by response key of its fields (the receipt aside)."""
 
     receipt: Receipt
     lookups: dict[str, Lookup]

@@ -18,6 +18,16 @@ from policies.caller import Caller
 from policies.catalogue import SECTION_OF
 from policies.vocabulary import Level, SectionState, SubjectKind
 from resolvers import answers
+from resolvers.overview import (
+    AccessLog,
+    ApplicationReceipt,
+    LogBy,
+    LogFrom,
+    LogUntil,
+    Statistics,
+    StatisticsBy,
+    StatisticsKind,
+)
 from resolvers.records import (
     RECORD_TYPES,
     SECTION_TYPES,
@@ -61,11 +71,12 @@ strawberry.enum(
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a resolver may see: who asks, the finished answer of the inquiry, and the dry run of decisions."""
+    """All that a resolver may see: who asks, what was finished (inquiry or application), and the dry run of decisions."""
 
     caller: Caller
     inquiry: answers.InquiryAnswer | None
     permissions: Callable[[str, SubjectKind], Sequence[answers.PermissionAnswer]]
+    application: answers.ApplicationReceipt | None = None
 
 
 @strawberry.type(
@@ -207,8 +218,10 @@ class Viewer:
 
 def build_schema(bundle: Bundle) -> strawberry.Schema:
     """The schema of a bundle; rebuilt when a reload changes the purposes."""
+    category = _category_enum(bundle)
     schema = strawberry.Schema(
-        query=_query_type(bundle, _purpose_enum(bundle)),
+        query=_query_type(bundle, _purpose_enum(bundle), category),
+        mutation=_mutation_type(category),
         types=(*SUBJECT_TYPES, *SECTION_TYPES.values(), *RECORD_TYPES.values()),
     )
     _describe_sections(schema, bundle)
@@ -256,7 +269,55 @@ def _purpose_enum(bundle: Bundle) -> type[Enum]:
     )
 
 
-def _query_type(bundle: Bundle, purpose_enum: type[Enum]) -> type:
+def _category_enum(bundle: Bundle) -> type[Enum]:
+    members = {
+        category.code: strawberry.enum_value(
+            category.code, description=f"{category.english} {category.chinese}."
+        )
+        for category in bundle.categories.values()
+    }
+    categories: type[Enum] = Enum("Category", members)  # type: ignore[misc]  # mypy wants literal members
+    return strawberry.enum(
+        categories,
+        description=f"A category of the catalogue 信用信息类别, by the bundle {bundle.title} {bundle.chinese}.",
+    )
+
+
+def _mutation_type(category_enum: type[Enum]) -> type:
+    @strawberry.type(
+        description="What a department does with what it was given 应用: recorded before it is answered."
+    )
+    class Mutation:
+        @strawberry.field(
+            graphql_type=ApplicationReceipt,
+            description=(
+                "Record a measure that the unit takes 记录措施应用: one of the list, on what its own inquiry gave about that "
+                "subject, not beyond the degree of the records. Refused otherwise, with the article; recorded either way."
+            ),
+        )
+        def record_application(
+            info: Info[Context, None],
+            inquiry: Annotated[
+                strawberry.ID, strawberry.argument(description="Receipt of the inquiry 查询回执.")
+            ],
+            subject: Annotated[
+                SubjectId, strawberry.argument(description="The subject of the measure 主体.")
+            ],
+            measure: Annotated[strawberry.ID, strawberry.argument(description="Measure of the list 措施.")],
+            category: Annotated[
+                category_enum,  # type: ignore[valid-type]
+                strawberry.argument(description="The category whose records the measure rests on 依据类别."),
+            ],
+            decision: Annotated[
+                str, strawberry.argument(description="Number of the decision document 决定文书号.")
+            ],
+        ) -> answers.ApplicationReceipt | None:
+            return info.context.application
+
+    return Mutation
+
+
+def _query_type(bundle: Bundle, purpose_enum: type[Enum], category_enum: type[Enum]) -> type:
     """The root: the parts that follow from the bundle are closed over, the rest is read from the context."""
     purpose = Annotated[
         purpose_enum,  # type: ignore[valid-type]
@@ -313,6 +374,41 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum]) -> type:
             after: After = None,
         ) -> answers.SearchResult | None:
             return root.lookups[str(info.path.key)].search
+
+        @strawberry.field(
+            graphql_type=Statistics,
+            description="Counts of a category, for purposes that answer with statistics only 统计.",
+        )
+        def statistics(
+            root: strawberry.Parent[answers.InquiryAnswer],
+            info: Info[Context, None],
+            category: Annotated[
+                category_enum,  # type: ignore[valid-type]
+                strawberry.argument(description="What is counted 信息类别."),
+            ],
+            kind: StatisticsKind,
+            by: StatisticsBy,
+        ) -> answers.StatisticsResult | None:
+            return root.lookups[str(info.path.key)].statistics
+
+        @strawberry.field(
+            graphql_type=AccessLog,
+            description=(
+                "The log of inquiries 查询记录, for audit: of all subjects, which stay hashed, or of the one that is named "
+                "(under an order that is proven for it)."
+            ),
+        )
+        def access_log(
+            root: strawberry.Parent[answers.InquiryAnswer],
+            info: Info[Context, None],
+            from_: LogFrom,
+            until: LogUntil,
+            by: LogBy = None,
+            subject: Annotated[
+                SubjectId | None, strawberry.argument(description="Only inquiries about this subject 主体.")
+            ] = None,
+        ) -> answers.LogResult | None:
+            return root.lookups[str(info.path.key)].log
 
     catalogue_items = [
         CatalogueItem(

@@ -43,6 +43,11 @@ ARGUMENTS = {
         "(of: $subjects)",
     ),
     ("Inquiry", "search"): ('(name: "示例")', '(name: "示例", first: 2)'),
+    ("Inquiry", "statistics"): ("(category: PENALTY, kind: ORG, by: [CITY, YEAR])",),
+    ("Inquiry", "accessLog"): (
+        '(from: "2026-01-01", until: "2026-11-20")',
+        '(from: "2026-01-01", until: "2026-11-20", by: [UNIT], subject: $subject)',
+    ),
 }
 """The arguments to choose from, by type and field; a field that is not named here gets none, or a page."""
 
@@ -54,7 +59,7 @@ VARIABLES: dict[str, tuple[str, Any]] = {
 }
 PAGES = ("", "", "(first: 2)", "(first: $page)")
 ALIASES = tuple("abcdefghijkl")
-SIDEWAYS = ("receipt", "search", "reason", "sources", "withheld", "pageInfo")
+SIDEWAYS = ("receipt", "search", "statistics", "accessLog", "reason", "sources", "withheld", "pageInfo")
 """Composite fields that lead to no record."""
 SWITCHES = ("s", "t", "u")
 

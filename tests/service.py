@@ -11,7 +11,7 @@ import msgspec
 import uvicorn
 
 from connectors.sandbox.issuer import CLIENTS
-from connectors.sandbox.server import Sandbox
+from connectors.sandbox.server import SOURCES, Sandbox
 from gateway.app import create_app
 from gateway.settings import (
     AuthorizationIssuer,
@@ -126,9 +126,9 @@ class Client:
         assert (await self.http.delete(f"{self.sandbox.admin_url}/faults")).status_code == 200
 
     async def requests(self) -> dict[str, int]:
-        """Requests that each credit source has had; the token issuer is none."""
+        """Requests that each credit source has had; issuer and registers of evidence are none."""
         counts = (await self.http.get(f"{self.sandbox.admin_url}/counts")).json()
-        return {name: count["requests"] for name, count in counts.items() if name != "issuer"}
+        return {name: counts[name]["requests"] for name in SOURCES}
 
 
 @asynccontextmanager

@@ -80,7 +80,7 @@ async def keyset(endpoint: JwksEndpoint, http: httpx.AsyncClient) -> AsyncIterat
 
 
 def authenticator(keyset: KeySet, clock: Clock | None = None) -> Authenticator:
-    return Authenticator(ISSUER, AUDIENCE, keyset, TYPES, clock=clock or Clock(NOW))
+    return Authenticator(ISSUER, AUDIENCE, keyset, lambda: TYPES, clock=clock or Clock(NOW))
 
 
 async def refusal(keyset: KeySet, header: str | None) -> Unauthenticated:

@@ -112,7 +112,7 @@ DOCUMENTS: dict[str, tuple[str, str, str, Any]] = {
     "no selection": ("VALIDATION_FAILED", "'inquiry'", "{ inquiry(purpose: PUBLIC_VIEW) }", None),
     "no subject": ("VALIDATION_FAILED", "subject(id:)", _inquiry("subject { kind }"), None),
     "no purpose": ("VALIDATION_FAILED", "inquiry(purpose:)", "{ inquiry { receipt { id } } }", None),
-    "mutation": ("VALIDATION_FAILED", "mutation", f'mutation {_inquiry("receipt { id }")}', None),
+    "mutation": ("VALIDATION_FAILED", "Mutation", f'mutation {_inquiry("receipt { id }")}', None),
     "subscription": ("OPERATION_NOT_SERVED", "subscription", "subscription { viewer { type } }", None),
     "two operations": ("OPERATION_NAME_REQUIRED", "operationName", "query A { viewer { type } } query B { viewer { unit } }", None),
     "two inquiries": (
@@ -399,7 +399,8 @@ async def _ask_well(running: GatewayProcess, stop: asyncio.Event) -> int:
 
 async def test_abuse_neither_feeds_nor_stops_the_process(sandbox: Sandbox, tmp_path: Path) -> None:
     abuses = _abuses()
-    async with gateway_process(sandbox, tmp_path) as running:
+    # Good questions wait behind the abuse, and a register that is not heard in time denies.
+    async with gateway_process(sandbox, tmp_path, deadline=10) as running:
         token = await running.client.token(BUREAU)
 
         async def abuse(bodies: list[tuple[int, bytes]]) -> None:

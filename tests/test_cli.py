@@ -360,7 +360,7 @@ AUTHORIZE = ("authorize", "--grantee", BANK_UNIT, "--purpose", "LOAN_PRECHECK", 
 LOAN = """
 query($id: SubjectId!, $authorization: String) {
   inquiry(purpose: LOAN_PRECHECK,
-          evidence: {applicationNumber: "1", queryReasonCode: "02", authorization: $authorization}) {
+          evidence: {applicationNumber: "A-1", queryReasonCode: "02", authorization: $authorization}) {
     subject(id: $id) { ... on OperatingSubject { taxPayments { state } } }
   }
 }

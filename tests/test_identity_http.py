@@ -453,8 +453,8 @@ async def test_an_authorization_ends_while_the_gateway_runs(sandbox: Sandbox, tm
         consent = own.consent()
         good = await own.section(own.token(), LOAN, id={"creditCode": CLEAN}, authorization=consent)
         assert good["state"] == "HAS"
-        later = timedelta(hours=1)
-        own.now += 3600
+        later = timedelta(hours=2)
+        own.now += 7200
         before = await own.client.requests()
         over = await own.section(own.token(), LOAN, id={"creditCode": CLEAN}, authorization=consent)
         assert over["reason"]["code"] == "DENY_NO_AUTHORISATION_EXPIRED"

@@ -38,7 +38,7 @@ async def http(base_url: str) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def authenticator(base_url: str, http: httpx.AsyncClient) -> AsyncIterator[Authenticator]:
     keyset = KeySet(f"{base_url}/jwks", http, min_refresh=0)
-    yield Authenticator(base_url, "credit-gateway", keyset, TYPES)
+    yield Authenticator(base_url, "credit-gateway", keyset, lambda: TYPES)
     await keyset.close()
 
 
@@ -114,7 +114,7 @@ async def test_a_token_lives_twelve_hours() -> None:
         httpx.AsyncClient() as http,
     ):
         keyset = KeySet(f"{base_url}/jwks", http)
-        authenticator = Authenticator(base_url, "credit-gateway", keyset, TYPES, clock=clock)
+        authenticator = Authenticator(base_url, "credit-gateway", keyset, lambda: TYPES, clock=clock)
         token = await fetch_token(base_url, "public", "sandbox-public")
         clock.now += 12 * 3600
         assert (await authenticator.authenticate(f"Bearer {token}")).client == "public"

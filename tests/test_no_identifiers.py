@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -20,7 +20,7 @@ from issuing import ec_key, sign
 from recording_vfs import RecordingVfs
 from service import BANK, BUREAU, CLEAN, CONTESTED, DEFAULTER, INDIVIDUAL, PENALISED, Client, gateway
 
-from connectors.sandbox.server import Sandbox
+from connectors.sandbox.server import CONSENT_SERVICE, REGISTERS, SOURCES, Sandbox
 from gateway.examples import CREDIT_LOAN, FIND, MY_PERSONAL_RECORD, MY_RECORD
 from gateway.ledger import read_rows
 from gateway.logs import JsonLines, configure_logs
@@ -251,17 +251,23 @@ async def _ask_broken(watched: Watched) -> None:
     """Every source failing in every way, then the ledger, then the answer itself."""
     authorization = await watched.client.authorization({"credit_code": CONTESTED})
     loan = {"subject": {"creditCode": CONTESTED}, "authorization": authorization}
-    sources = [name for name in watched.client.sandbox.urls if name not in ("admin", "issuer")]
     for fault in ("error", "garbage", "truncated", "down"):
-        await asyncio.gather(*(watched.client.fault(source, fault) for source in sources))
+        await asyncio.gather(*(watched.client.fault(source, fault) for source in SOURCES))
         states = await watched.post(BUREAU, LOOK, _code(CONTESTED))
         assert "UNKNOWN" in states.text
         await watched.post(BUREAU, LICENSE, _person(*DEFAULTER.values()))
         await watched.post(BANK, CREDIT_LOAN, loan)
         await watched.post("public", FIND, {"name": "寻找某某公司"})
     await watched.client.clear_faults()
-    await asyncio.gather(*(watched.client.fault(source, "delay", 30) for source in sources))
+    await asyncio.gather(*(watched.client.fault(source, "delay", 30) for source in SOURCES))
     assert "UNKNOWN" in (await watched.post(BUREAU, LOOK, _code(INDIVIDUAL))).text
+    await watched.client.clear_faults()
+    registers = [*REGISTERS, CONSENT_SERVICE]
+    for fault in ("error", "garbage", "truncated", "down"):
+        await asyncio.gather(*(watched.client.fault(register, fault) for register in registers))
+        assert "DENY_EVIDENCE" in (await watched.post(BUREAU, LOOK, _code(CONTESTED))).text
+        await watched.post(BUREAU, LICENSE, _person(*DEFAULTER.values()))
+        await watched.post(BANK, CREDIT_LOAN, loan)
     await watched.client.clear_faults()
     watched.layer.write_error = apsw.FullError(f"disk full: {CLEAN}")
     assert (await watched.post(BUREAU, LOOK, _code(CLEAN))).status_code == 503
@@ -307,12 +313,17 @@ async def test_no_identifier_is_logged_echoed_recorded_or_put_into_an_address(wa
 
 
 async def test_an_unexpected_failure_tells_its_place_and_no_value(sandbox: Sandbox, tmp_path: Path) -> None:
+    started = False
+
     def broken() -> datetime:
-        raise RuntimeError(f"failed for {CLEAN}")
+        if started:
+            raise RuntimeError(f"failed for {CLEAN}")
+        return datetime.now(UTC)
 
     leaks = Leaks()
     with _collecting(leaks):
         async with gateway(sandbox, tmp_path, clock=broken) as client:
+            started = True
             answer = await client.post(BUREAU, LOOK, _code(CLEAN))
     assert answer.status_code == 500
     assert CLEAN not in answer.text + str(answer.headers)

@@ -410,7 +410,11 @@ class Recorder:
         subject = answers.SubjectAnswer(self.kind, (), _Sections(self.kind, asked))
         listed = () if self.kind is NP else (subject,)
         return answers.Lookup(
-            subject=subject, subjects=listed, search=answers.SearchResult(state=SectionState.NONE)
+            subject=subject,
+            subjects=listed,
+            search=answers.SearchResult(state=SectionState.NONE),
+            statistics=answers.StatisticsResult(state=SectionState.NONE),
+            log=answers.LogResult(state=SectionState.NONE),
         )
 
 

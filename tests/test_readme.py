@@ -40,8 +40,10 @@ TESTED = [
     ("graphql", "permissions"),
     ("sh", "authorize"),
     ("", "authenticate   gateway"),
+    ("sh", "cp -r"),
     ("toml", "[[rule]]"),
-    ("sh", "schema --bundle"),
+    ("sh", "policy check"),
+    ("sh", "policy diff"),
     ("toml", "[[lookup]]"),
     ("sh", "serve --config"),
     ("sh", "ledger verify"),
@@ -154,23 +156,22 @@ def test_the_river_names_files_that_exist() -> None:
         assert (ROOT / line.split()[1]).is_file()
 
 
-def test_the_rule_can_be_added_and_grants(tmp_path: Path) -> None:
-    bundle = tmp_path / "province"
-    shutil.copytree(ROOT / "policies" / "bundles" / "example", bundle)
-    rule = block("toml", "[[rule]]")
+def test_a_sentence_of_law_becomes_a_proven_rule(demo: tuple[str, str, Path]) -> None:
+    bundle = demo[2] / "my-province"
+    run(block("sh", "cp -r"), demo)
     with (bundle / "rules.toml").open("a", encoding="utf-8") as file:
-        file.write("\n" + rule)
-    loaded = load_bundle(str(bundle))
-    added = loaded.rules["R101"]
-    before = load_bundle("example")
-    question = ("MARKET_REGULATION", "SUPERVISION", SubjectKind.ORG, "VOLUNTARY")
-    assert compile_table(before, added.valid_from).cell(*question) is None
-    assert compile_table(loaded, added.valid_from).cell(*question) is not None
-
-
-def test_the_schema_of_an_own_bundle_is_printed(tmp_path: Path) -> None:
-    run(block("sh", "schema --bundle"), ("", "", tmp_path))
-    assert "enum Purpose" in (tmp_path / "my-province.graphql").read_text("utf-8")
+        file.write("\n" + block("toml", "[[rule]]"))
+    proven = run(block("sh", "policy check"), demo)
+    assert "0 errors" in proven
+    assert "by rule R101" in proven
+    effect = run(block("sh", "policy diff"), demo)
+    assert "WIDENS  MARKET_REGULATION for SUPERVISION" in effect
+    assert "enum Purpose" in (demo[2] / "my-province.graphql").read_text("utf-8")
+    assert "行政奖励" in (demo[2] / "my-province.html").read_text("utf-8")
+    added = load_bundle(str(bundle)).rules["R101"]
+    question = ("MARKET_REGULATION", "SUPERVISION", SubjectKind.ORG, "REWARD_ADMIN")
+    assert compile_table(load_bundle("example"), added.valid_from).cell(*question) is None
+    assert compile_table(load_bundle(str(bundle)), added.valid_from).cell(*question) is not None
 
 
 async def test_the_source_file_loads(tmp_path: Path) -> None:

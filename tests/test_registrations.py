@@ -17,7 +17,7 @@ COLUMNS = ("name", "credit_code", "registered_on", "capital", "business_scope", 
 PAGE = 50
 
 QUERY = """query($of: [SubjectRef!]!) {
-  inquiry(purpose: SUPERVISION, evidence: {inspectionPlanNumber: "I-1"}) { subjects(of: $of) {
+  inquiry(purpose: SUPERVISION, evidence: {inspectionPlanNumber: "I-REGISTERED"}) { subjects(of: $of) {
     ... on RegisteredSubject { registration { state sources { id } record {
       name creditCode registeredOn capital capitalAmount capitalCurrency businessScope province city address } } } } } }"""
 

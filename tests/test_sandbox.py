@@ -506,6 +506,9 @@ def spoiled(request: httpx.Request, header: str, value: str) -> httpx.Request:
     return request
 
 
+COUNTED = {"table": "penalty", "subjectType": "1", "groupBy": ["city"], "onDay": "2026-11-20"}
+
+
 @pytest.mark.parametrize(
     ("request_for", "expected"),
     [
@@ -526,6 +529,21 @@ def spoiled(request: httpx.Request, header: str, value: str) -> httpx.Request:
         (lambda: platform("/share/search", {"name": "", "pageNo": 1, "pageSize": 20}), "api-400"),
         (lambda: platform("/share/search", {"name": "示例", "pageNo": 0, "pageSize": 20}), "api-400"),
         (lambda: platform("/share/search", {"name": "示例", "pageNo": 1, "pageSize": 51}), "api-400"),
+        *(
+            (lambda wrong=wrong: platform("/share/statistics", {**COUNTED, **wrong}), "api-400")
+            for wrong in (
+                {"table": "tax"},
+                {"table": ["penalty"]},
+                {"subjectType": "5"},
+                {"groupBy": "city"},
+                {"groupBy": [["city"]]},
+                {"groupBy": ["name"]},
+                {"groupBy": ["city", "year", "quarter", "degree"]},
+                {"onDay": "20.11.2026"},
+                {"onDay": None},
+            )
+        ),
+        (lambda: platform("/share/statistics", COUNTED, additional={}), "api-403"),
     ],
 )
 async def test_the_platform_says_what_is_wrong(
@@ -1208,6 +1226,10 @@ def test_applications_have_their_documented_order() -> None:
         "market-a",
         "market-b",
         "association",
+        "trading-platform",
+        "department-registers",
+        "bank-registers",
+        "consent-service",
     )
 
 

@@ -263,7 +263,7 @@ def test_inputs_name_persons_in_one_place_only() -> None:
 
 def test_the_root_has_the_doors_that_it_should() -> None:
     assert set(fields("Query")) == {"inquiry", "catalogue", "purposes", "measures", "permissions", "viewer"}
-    assert SCHEMA.mutation_type is None
+    assert set(fields("Mutation")) == {"recordApplication"}
     assert SCHEMA.subscription_type is None
 
 

@@ -289,16 +289,25 @@ FILES = read_sources(SOURCES)
 LOOKUPS = [(file, lookup) for file in FILES.values() for lookup in file.lookup]
 
 
+CREDIT = [name for name, file in FILES.items() if file.lookup]
+
+
 def test_the_thirteen_sources_are_there() -> None:
-    assert list(FILES) == [
+    assert CREDIT == [
         "association", "court", "ecology", "government-affairs", "housing", "hrss", "market-a", "market-b",
         "market-regulation", "natural-resources", "provincial-platform", "public-security", "taxation",
     ]  # fmt: skip
+    registers = FILES.keys() - set(CREDIT)
+    assert registers == {"bank-registers", "consent-service", "department-registers", "trading-platform"}
+    assert {FILES[name].kind for name in registers} == {"REGISTER"}
 
 
 def test_every_section_has_a_source() -> None:
     served = {(lookup.category, kind) for _, lookup in LOOKUPS for kind in lookup.kinds}
-    assert served == set(SECTION_OF)
+    # Who looked at a subject is in the gateway's own ledger.
+    of_the_ledger = {("ACCESS_LOG", kind) for kind in SubjectKind if kind is not SubjectKind.NONE}
+    assert served | of_the_ledger == set(SECTION_OF)
+    assert not served & of_the_ledger
 
 
 @pytest.mark.parametrize(
@@ -541,7 +550,7 @@ async def test_wrong_secrets_are_refused_by_every_source(sandbox: Sandbox) -> No
         for answer in answers:
             codes.setdefault(answer.source, set()).add(answer.fault.code.value if answer.fault else "")
     await sources.aclose()
-    assert codes == {source: {"REFUSED"} for source in FILES}
+    assert codes == {source: {"REFUSED"} for source in CREDIT}
 
 
 async def test_loaded_registrations_arrive_as_filed(sources: Sources) -> None:

@@ -170,6 +170,28 @@ def test_a_decision_of_the_product_is_no_law_and_an_unconfirmed_date_does_not_co
     assert TABLE.laws == BUNDLE.instruments.keys() - product_made
 
 
+def test_a_red_line_forbids_from_its_first_to_its_last_day() -> None:
+    first, last = date(2027, 3, 1), date(2027, 6, 30)
+    line = msgspec.structs.replace(
+        BUNDLE.red_lines["RL01"],
+        kinds=(SubjectKind.ORG,),
+        categories=("PENALTY",),
+        callers=("MARKET_REGULATION",),
+        purposes=("SUPERVISION",),
+        valid_from=first,
+        valid_to=last,
+    )
+    tables = Tables(msgspec.structs.replace(BUNDLE, red_lines={"RL01": line}))
+    place = ("MARKET_REGULATION", "SUPERVISION", SubjectKind.ORG, "PENALTY")
+    for day, forbidden in (
+        (date(2027, 2, 28), False),
+        (first, True),
+        (last, True),
+        (date(2027, 7, 1), False),
+    ):
+        assert isinstance(tables.on(day).cell(*place), RedLine) is forbidden
+
+
 def test_unknown_codes_have_no_cell() -> None:
     assert TABLE.cell("NOBODY", "LICENSING", ORG, "PENALTY") is None
     assert TABLE.cell("HOUSING", "CURIOSITY", ORG, "PENALTY") is None

@@ -14,6 +14,8 @@ exist in division 99 only, and the keys are made anew at each start.
                                  {"subject": {"credit_code"} | {"resident_number", "name"}, "grantee",
                                  "purposes": [], "categories": [], "days", "consent"} ->
                                  201 {"authorization": artefact, "id", "expires"}. Subjects of division 99 only.
+    POST /authorizations/{id}/withdraw   the subject takes it back: 200 {"id", "withdrawn": true}, 404 for an id
+                                 that was not issued here
     GET  /authorizations/jwks    public keys of the artefacts
 
 Artefacts name another issuer than tokens do (`<base_url>/authorizations`) and are signed with another key.
@@ -26,7 +28,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -181,9 +183,22 @@ CLIENTS: dict[str, Client] = {
 }
 
 
-def create_issuer(*, base_url: str, clock: Callable[[], float] = time.time) -> Starlette:
-    """The issuer as an application that is reached at `base_url`; `clock`: seconds since 1970 UTC."""
-    issuer = _Issuer(base_url.rstrip("/"), clock)
+@dataclass(frozen=True)
+class Consents:
+    """The ids of the authorizations that were issued, and of those that were withdrawn."""
+
+    issued: set[str] = field(default_factory=set)
+    withdrawn: set[str] = field(default_factory=set)
+
+
+def create_issuer(
+    *, base_url: str, clock: Callable[[], float] = time.time, consents: Consents | None = None
+) -> Starlette:
+    """The issuer as an application that is reached at `base_url`; `clock`: seconds since 1970 UTC.
+
+    `consents` is where it writes down what it issues and what is withdrawn.
+    """
+    issuer = _Issuer(base_url.rstrip("/"), clock, consents or Consents())
     return Starlette(
         routes=[
             Route("/token", issuer.token, methods=["POST"]),
@@ -191,6 +206,7 @@ def create_issuer(*, base_url: str, clock: Callable[[], float] = time.time) -> S
             Route("/rotate", issuer.rotate, methods=["POST"]),
             Route("/.well-known/oauth-authorization-server", issuer.metadata),
             Route("/authorizations", issuer.authorize, methods=["POST"]),
+            Route("/authorizations/{id}/withdraw", issuer.withdraw, methods=["POST"]),
             Route("/authorizations/jwks", issuer.authorization_keys),
         ],
         exception_handlers={_Refusal: _refused},
@@ -218,9 +234,10 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 
 class _Issuer:
-    def __init__(self, base_url: str, clock: Callable[[], float]) -> None:
+    def __init__(self, base_url: str, clock: Callable[[], float], consents: Consents) -> None:
         self._base_url = base_url
         self._clock = clock
+        self._consents = consents
         self._token_keys = [_new_key()]
         self._authorization_key = _new_key()
 
@@ -300,8 +317,16 @@ class _Issuer:
             **({"warned": True} if wish.consent == "SEPARATE" else {}),
         }
         artefact = _signed(claims, "credit-authorization+jwt", self._authorization_key)
+        self._consents.issued.add(str(claims["jti"]))
         answer = {"authorization": artefact, "id": claims["jti"], "expires": claims["exp"]}
         return JSONResponse(answer, 201, headers={"Cache-Control": "no-store"})
+
+    async def withdraw(self, request: Request) -> Response:
+        consent = request.path_params["id"]
+        if consent not in self._consents.issued:
+            raise _Refusal("invalid_request", "the id is of no authorization issued here", 404)
+        self._consents.withdrawn.add(consent)
+        return JSONResponse({"id": consent, "withdrawn": True})
 
 
 class _Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

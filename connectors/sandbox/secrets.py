@@ -38,3 +38,12 @@ MARKET_B_TOKEN = "sandbox-tyc-token"  # noqa: S105
 
 ASSOCIATION_APP = "sandbox-assoc-app"
 ASSOCIATION_SECRET = "sandbox-assoc-secret"  # noqa: S105
+
+TRADING_TOKEN = "sandbox-trading-token"  # noqa: S105
+
+REGISTERS_KEY = "sandbox-registers-key"
+
+BANK_APP = "sandbox-bank-app"
+BANK_SECRET = "sandbox-bank-secret"  # noqa: S105
+
+CONSENT_TOKEN = "sandbox-consent-token"  # noqa: S105

@@ -1,4 +1,4 @@
-"""The sandbox: synthetic credit sources over real HTTP, one process, one port for each source.
+"""The sandbox: synthetic credit sources and registers of evidence over real HTTP, one process, one port for each source.
 
 Everything listens on the loopback interface. With a base port, application number i of `NAMES` has port
 base + i; with base port 0 each takes a free one.
@@ -20,9 +20,15 @@ from starlette.responses import Response
 from connectors.sandbox import admin
 from connectors.sandbox.faults import Fault
 from connectors.sandbox.formats import PROVINCE_TIME
-from connectors.sandbox.issuer import create_issuer
+from connectors.sandbox.issuer import Consents, create_issuer
 from connectors.sandbox.outlet import Outlet, Port
 from connectors.sandbox.population import Population, populate
+from connectors.sandbox.registers import (
+    bank_registers,
+    consent_service,
+    department_registers,
+    trading_platform,
+)
 from connectors.sandbox.registrations import load_registrations
 from connectors.sandbox.source import Meter, Source, answer
 from connectors.sandbox.sources import (
@@ -56,9 +62,19 @@ SOURCES: Mapping[str, Callable[[Population, Meter], Source]] = {
     "market-b": market_b.create,
     "association": association.create,
 }
-"""The sources by id, in the order of their ports."""
+"""The sources of credit information by id, in the order of their ports."""
 
-NAMES = ("admin", "issuer", *SOURCES)
+REGISTERS: Mapping[str, Callable[[Population, Meter], Source]] = {
+    "trading-platform": trading_platform.create,
+    "department-registers": department_registers.create,
+    "bank-registers": bank_registers.create,
+}
+"""The registers of evidence by id, in the order of their ports."""
+
+CONSENT_SERVICE = "consent-service"
+"""The register of authorizations, which shares its state with the issuer."""
+
+NAMES = ("admin", "issuer", *SOURCES, *REGISTERS, CONSENT_SERVICE)
 """Every application, in the order of the ports: admin is base + 0, issuer base + 1, and so on."""
 
 _HIGHEST_PORT = 65_535
@@ -163,11 +179,15 @@ def _ports(base: int) -> dict[str, Port]:
 
 
 def _outlets(population: Population, ports: Mapping[str, Port]) -> dict[str, Outlet]:
-    issuer = Source(create_issuer(base_url=ports["issuer"].url), _issuer_failure)
+    consents = Consents()
+    issuer = Source(create_issuer(base_url=ports["issuer"].url, consents=consents), _issuer_failure)
     outlets = {"issuer": Outlet(issuer, Meter(), ports["issuer"])}
-    for name, create in SOURCES.items():
+    for name, create in (*SOURCES.items(), *REGISTERS.items()):
         meter = Meter()
         outlets[name] = Outlet(create(population, meter), meter, ports[name])
+    meter = Meter()
+    service = consent_service.create(consents, meter)
+    outlets[CONSENT_SERVICE] = Outlet(service, meter, ports[CONSENT_SERVICE])
     return outlets
 
 

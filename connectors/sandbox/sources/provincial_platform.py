@@ -28,6 +28,12 @@ Words
 ``/share/search``
     ``{"additional": {...}, "name": "示例", "pageNo": 1, "pageSize": 20}``: registrations whose name contains the
     text, ordered by credit code; pages from 1, at most 50 a page. Rows: entname, uniscid, regstate, domcity.
+``/share/statistics``
+    ``{"additional": {...}, "table": "penalty", "subjectType": "1", "groupBy": ["city"], "onDay": "2026-11-20"}``:
+    how many records of a table (registration, penalty, serious-list, commitment, honour, evaluation) are visible on
+    that day (neither repaired nor withdrawn, still listed, conduct ended within five years), of subjects of a type
+    (1 organisation, 2 individual business, 3 person, 4 organ), by up to three of city, domain, quarter (2026Q3),
+    year, degree (1 minor, 2 general, 3 serious), state. Rows: those columns and ``num``; empty groups have no row.
 ``/share/penalty`` (days ``2025-03-01``)
     The columns common to penalty, commitment, honour and evaluation: XDR_DM (credit code or resident number),
     SJBS (record), XXTGDW (provider), YYBZ (disputes), GSQSRQ and GSJZRQ (published from, until), XFRQ (repaired),
@@ -53,6 +59,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from starlette.applications import Starlette
@@ -61,6 +68,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from connectors.sandbox import secrets
+from connectors.sandbox.counting import COLUMNS, Counting
 from connectors.sandbox.facts import (
     Basis,
     Commitment,
@@ -105,8 +113,8 @@ _COMMITMENT_KINDS = {"PROOF": "证明事项告知承诺", "APPROVAL": "审批替
 def create(population: Population, meter: Meter) -> Source:
     """The platform over a population."""
     platform = _Platform(population, meter)
-    paths = [*platform.tables, "/share/search"]
-    endpoints = {"/share/search": platform.search}
+    endpoints = {"/share/search": platform.search, "/share/statistics": platform.statistics}
+    paths = [*platform.tables, *endpoints]
     routes = [Route(path, endpoints.get(path, platform.records), methods=["POST"]) for path in paths]
     return Source(Starlette(routes=routes), lambda: _failed("300", "系统繁忙，请稍后重试"))
 
@@ -118,6 +126,7 @@ class _Platform:
         self._updated = f"{updated(population.today):%Y-%m-%d %H:%M:%S}"
         self._by_number = _keys_by_registration_number(records.registrations)
         self._names = _NameIndex(records.registrations)
+        self._counting = Counting(population)
         self.tables: dict[str, Table[Any]] = {
             "/share/registration": Table(records.registrations, _registration),
             "/share/penalty": Table(records.penalties, _penalty),
@@ -173,6 +182,31 @@ class _Platform:
             for registration in found[(number - 1) * size : number * size]
         ]
         return self._page(rows, len(found))
+
+    async def statistics(self, request: Request) -> Response:
+        """Numbers of visible records by groups."""
+        body = await json_object(request)
+        refusal = self._refusal(request, body)
+        if refusal is not None:
+            return refusal
+        table, kind, columns = body.get("table"), body.get("subjectType"), body.get("groupBy")
+        if not isinstance(table, str) or table not in self._counting.tables:
+            return _failed("api-400", "table：无此数据表")
+        if not isinstance(kind, str) or kind not in ("1", "2", "3", "4"):
+            return _failed("api-400", "subjectType：应为1至4")
+        if (
+            not isinstance(columns, list)
+            or len(columns) > 3
+            or any(not isinstance(column, str) or column not in COLUMNS for column in columns)
+        ):
+            return _failed("api-400", "groupBy：最多3个可用列")
+        try:
+            day = date.fromisoformat(body.get("onDay", ""))
+        except (TypeError, ValueError):
+            return _failed("api-400", "onDay：应为日期")
+        self._meter.note(request, [])
+        rows = self._counting.groups(table, kind, columns, day)
+        return self._page(rows, len(rows))
 
     def _page(self, rows: Sequence[Any], total: int) -> Response:
         data = {"total": total, "updateTime": self._updated, "list": rows}
