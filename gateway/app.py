@@ -23,22 +23,26 @@ from starlette.types import Receive, Scope, Send
 from connectors.fetch import Sources
 from connectors.sandbox.issuer import CLIENTS
 from gateway import record
+from gateway.alarms import Alarms
 from gateway.artefacts import Artefacts
 from gateway.authenticate import Authenticator, Unauthenticated
 from gateway.errors import Code, GatewayError, error_body, internal, log_text
 from gateway.examples import EXAMPLES, PERSONAS
 from gateway.explorer.app import LoginHints, explorer_routes
+from gateway.gather import Obligations
 from gateway.history import History
 from gateway.keysets import KeySet, KeysUnavailableError
 from gateway.ledger import LedgerFailure, SqliteLedger, load_or_create_key
 from gateway.limits import Limits
 from gateway.operation import GRAPHQL_RESPONSE, JSON, Headers, Operation, accepted_media_type, read
 from gateway.policy import Policy, make_policy, require_no_errors
+from gateway.quota import AskedToday, Quotas, restore
 from gateway.reload import Reload
 from gateway.river import PROVINCE_TIME, Answered, River
 from gateway.settings import Settings
 from gateway.tokens import TokenError, fetch_token
 from policies.bundle import Bundle, load
+from policies.obligations import HANDLERS, Handlers
 
 _LOG = logging.getLogger("gateway")
 
@@ -158,19 +162,20 @@ def create_app(
     clock: Callable[[], datetime] = utc_now,
     monotonic: Callable[[], float] = time.monotonic,
     body_seconds: float = BODY_SECONDS,
+    handlers: Handlers = HANDLERS,
 ) -> Starlette:
     """The gateway as an ASGI application, with everything open; it closes what it opened when it is stopped.
 
     `transport` stands in for the network to the sources, `ledger_vfs` for SQLite's file layer, `clock` for
     the time of inquiries, `monotonic` for the seconds by which issuers' keys age; `body_seconds` is how long a
-    request's body may take. `app.state.reload` loads the policy anew when asked. Raises BundleError,
+    request's body may take; `handlers` discharge the obligations. `app.state.reload` loads the policy anew when asked. Raises BundleError,
     SourceFileError, LedgerFailure or ValueError, each naming what is wrong.
     """
 
     def prepare(bundle: Bundle) -> Policy:
         if settings.policy.check_on_load:
             require_no_errors(bundle, clock().astimezone(PROVINCE_TIME).date())
-        return make_policy(bundle, settings.limits, settings.policy.visibility)
+        return make_policy(bundle, settings.limits, settings.policy.visibility, handlers)
 
     policy = prepare(load_bundle(settings.policy.bundle))
     sources = _sources(settings, os.environ if environment is None else environment, transport)
@@ -180,12 +185,15 @@ def create_app(
     keys_client = httpx.AsyncClient(timeout=5, trust_env=False)
     token_keys = KeySet(settings.identity.jwks_url, keys_client, clock=monotonic)
     trusted = {a.issuer: KeySet(a.jwks_url, keys_client, clock=monotonic) for a in settings.authorizations}
+    asked, alarms = AskedToday(), Alarms()
     river = River(
         policy=policy,
         sources=sources,
         artefacts=Artefacts(trusted),
         ledger=ledger,
         history=history,
+        quotas=Quotas(asked, key),
+        obligations=Obligations(handlers, alarms),
         ledger_key=key,
         deadline=settings.sources.deadline,
         max_subjects=settings.max_subjects,
@@ -204,6 +212,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        today = clock().astimezone(PROVINCE_TIME).date()
+        path = Path(settings.ledger.path)
+        await asyncio.to_thread(restore, asked, path, key, river.policy.bundle, today, PROVINCE_TIME)
         reloading = asyncio.create_task(reload.run())
         try:
             yield
@@ -220,7 +231,12 @@ def create_app(
 
     async def ready(_request: Request) -> Response:
         healthy = ledger.healthy or await _recovers(ledger)
-        body = {"ready": healthy, "ledger": "ok" if healthy else "failed", "policy": river.policy.bundle.hash}
+        body = {
+            "ready": healthy,
+            "ledger": "ok" if healthy else "failed",
+            "policy": river.policy.bundle.hash,
+            "alarms": alarms.count,
+        }
         if reload.refused is not None:
             body["policy_refused"] = reload.refused
         return JSONResponse(body, 200 if healthy else 503, headers=_NOT_KEPT)
@@ -232,8 +248,8 @@ def create_app(
     ]
     if settings.explorer.enabled:
         routes += _explorer(settings)
-    handlers: Mapping[Any, Any] = {HTTPException: _http_error, Exception: _http_error}
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    failures: Mapping[Any, Any] = {HTTPException: _http_error, Exception: _http_error}
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=failures)
     # An address is right or it is not there: a redirect would repeat a POST, and has no JSON body.
     app.router.redirect_slashes = False
     app.state.reload = reload

@@ -264,7 +264,11 @@ def _evidence(given: Mapping[str, Any] | None, path: str, today: date) -> Eviden
     except EvidenceError as error:
         field = f"{path}.{to_camel_case(error.field)}"
         raise GatewayError(Code.BAD_EVIDENCE, field=field, reason=error.reason) from None
-    return evidence
+    if evidence.organisation_code is None:
+        return evidence
+    # As everywhere, the normal form counts: registers and keyed hashes know no other.
+    organisation = credit_code(evidence.organisation_code).value
+    return msgspec.structs.replace(evidence, organisation_code=organisation)
 
 
 _SHORTEST_NAME, _LONGEST_NAME = 2, 100

@@ -5,13 +5,14 @@ then shaped for its own question.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from connectors.answers import Ask, Ground, SearchAnswer, SourceAnswer
+from connectors.answers import Ask, Ground, SearchAnswer, SourceAnswer, SourceInfo
 from connectors.fetch import Sources
 from gateway.access import LEDGER, LEDGER_INFO, AccessLog
+from gateway.alarms import Alarms
 from gateway.bind import Call, NameSearch
 from gateway.judge import Judgement
 from gateway.shape import (
@@ -21,6 +22,7 @@ from gateway.shape import (
     matter_of,
     reason_of,
     shape_section,
+    undischarged_section,
     why,
 )
 from policies.access_log import CATEGORY
@@ -28,12 +30,29 @@ from policies.bundle import Bundle
 from policies.caller import Caller
 from policies.decision import Granted
 from policies.identifiers import IdentifierError, credit_code
-from policies.obligations import Setting
+from policies.obligations import Handlers, Setting
 from policies.vocabulary import SectionState
 from resolvers.answers import OrganisationHit, SearchResult, SourceState
 
 Sections = tuple[Mapping[str, ShapedSection], ...]
 """By position of the question, category to section."""
+
+
+class Obligations(msgspec.Struct, frozen=True):
+    """What discharges the obligations of sections, and whom to tell where it fails."""
+
+    handlers: Handlers
+    alarms: Alarms
+
+    def kept(
+        self, setting: Setting, answers: Sequence[SourceAnswer], sources: Mapping[str, SourceInfo]
+    ) -> ShapedSection:
+        """The section with its obligations kept; denied, and an alarm raised, where that fails."""
+        try:
+            return shape_section(setting, answers, sources, self.handlers)
+        except Exception as error:  # noqa: BLE001  # whatever a handler raises, its section alone is not given
+            self.alarms.sound(f"an obligation of {setting.category.code} could not be discharged", error)
+            return undischarged_section(setting)
 
 
 async def fetch_sections(
@@ -43,6 +62,7 @@ async def fetch_sections(
     bundle: Bundle,
     sources: Sources,
     log: AccessLog,
+    obligations: Obligations,
     deadline: float,
 ) -> Sections:
     """Every section of the call, granted ones with what their sources hold; `deadline` in seconds from now.
@@ -71,7 +91,14 @@ async def fetch_sections(
     fetched = {key: tuple(found[ask]) for key, ask in zip(merged, wanted, strict=True)}
     return tuple(
         _sections(
-            index, call, judgement, caller, bundle, sources, {c: fetched[key] for c, key in asks[index]}
+            index,
+            call,
+            judgement,
+            caller,
+            bundle,
+            sources,
+            {category: fetched[key] for category, key in asks[index]},
+            obligations,
         )
         for index in range(len(call.questions))
     )
@@ -85,6 +112,7 @@ def _sections(
     bundle: Bundle,
     sources: Sources,
     fetched: Mapping[str, tuple[SourceAnswer, ...]],
+    obligations: Obligations,
 ) -> dict[str, ShapedSection]:
     question = call.questions[index]
     sections = {}
@@ -98,9 +126,8 @@ def _sections(
                 category=bundle.categories[category],
                 today=call.today,
             )
-            sections[category] = shape_section(
-                setting, fetched[category], {**sources.titles(), LEDGER: LEDGER_INFO}
-            )
+            titles = {**sources.titles(), LEDGER: LEDGER_INFO}
+            sections[category] = obligations.kept(setting, fetched[category], titles)
         else:
             sections[category] = denied_section(category, question.subject.kind, decision, bundle)
     return sections

@@ -14,6 +14,7 @@ from connectors.fetch import Sources
 from gateway.artefacts import Artefacts, BadArtefact
 from gateway.bind import Call
 from gateway.keysets import KeysUnavailableError
+from gateway.quota import Quotas
 from policies.access_log import decide_log, references_of_log
 from policies.authorization import Authorization
 from policies.caller import Caller
@@ -26,6 +27,7 @@ from policies.decision import (
     decide_search,
     references_of_search,
     references_without_subject,
+    rule_of_search,
     verify,
 )
 from policies.identifiers import is_minor
@@ -42,7 +44,9 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
     `artefacts` maps each artefact that was read to what it proves, or to why it proves nothing. `registers` maps
     each number that was looked up to its entry, to None where there is none, or to why there was no answer;
-    `seconds` is how long that took.
+    `seconds` is how long that took. `quota` is how many subjects the unit may ask about in the day, `over_quota` the
+    hash inputs of those beyond it. `search_rule` is the rule that searches by name are decided by. `withdrawals`:
+    whether some source keeps those of authorizations.
     """
 
     decisions: tuple[Decided, ...]
@@ -53,6 +57,10 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     minor: bool
     counts: Mapping[str, Allowed | Denied] = {}
     logs: Mapping[str, tuple[Cell, ...] | Denied] = {}
+    quota: int | None = None
+    over_quota: frozenset[str] = frozenset()
+    search_rule: str | None = None
+    withdrawals: bool = True
 
     def denied(self) -> bool:
         """Whether any part of the call is denied."""
@@ -70,10 +78,20 @@ REGISTERS_SHARE = 0.5
 
 
 async def judge(
-    table: Table, caller: Caller, call: Call, artefacts: Artefacts, sources: Sources, deadline: float
+    table: Table,
+    caller: Caller,
+    call: Call,
+    artefacts: Artefacts,
+    sources: Sources,
+    quotas: Quotas,
+    deadline: float,
 ) -> Judgement:
     """The decisions on a call, at its own time; `deadline` is the budget of all sources, in seconds."""
-    possible = [decide(table, caller, question) for question in call.questions]
+    over = await quotas.refusals(table.bundle, caller, call)
+    possible = [
+        _within_quota(decide(table, caller, question), over.get(question.subject.hash_input))
+        for question in call.questions
+    ]
     read = await _read(_artefacts_that_count(call.questions, possible), artefacts)
     now = int(call.now.timestamp())
     minor = any(is_minor(question.subject, call.today) for question in call.questions)
@@ -120,7 +138,20 @@ async def judge(
         registers=registers,
         seconds=asyncio.get_running_loop().time() - asked_at,
         minor=minor,
+        quota=table.bundle.quotas.get((caller.type, call.purpose)),
+        over_quota=frozenset(over),
+        search_rule=rule_of_search(table, caller, call.purpose),
+        withdrawals=Register.AUTHORIZATIONS in sources.registers,
     )
+
+
+def _within_quota(
+    parts: Mapping[str, Possible | Denied], refusal: Denied | None
+) -> Mapping[str, Possible | Denied]:
+    """The parts, refused where they were possible but for the quota: what no quota would open keeps its own reason."""
+    if refusal is None:
+        return parts
+    return {category: refusal if isinstance(part, Possible) else part for category, part in parts.items()}
 
 
 def _artefacts_that_count(

@@ -58,6 +58,9 @@ _ROWS = """
 SELECT CAST(position AS INTEGER), CAST(coalesce(body, '') AS BLOB), CAST(coalesce(hash, '') AS BLOB)
 FROM inquiry WHERE position > ? ORDER BY position
 """
+_ROWS_BACK = """
+SELECT CAST(position AS INTEGER), CAST(coalesce(body, '') AS BLOB) FROM inquiry ORDER BY position DESC
+"""
 _LAST = """
 SELECT CAST(position AS INTEGER), CAST(coalesce(hash, '') AS BLOB) FROM inquiry ORDER BY position DESC LIMIT 1
 """
@@ -327,6 +330,15 @@ def read_rows(path: Path, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
     with _reading(path) as database:
         for position, body, _ in database.execute(_ROWS, (after,)):
             yield position, body
+
+
+def read_rows_back(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (position, body) of the rows, the newest first, as of one moment; checks no hash.
+
+    Raises LedgerFailure if the file cannot be read as a ledger.
+    """
+    with _reading(path) as database:
+        yield from database.execute(_ROWS_BACK)
 
 
 def _prepare(database: apsw.Connection, key: bytes) -> _Link:

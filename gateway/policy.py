@@ -18,7 +18,7 @@ from policies.caller import Caller
 from policies.catalogue import SECTION_OF, fields_of
 from policies.check import Finding, FindingSeverity, check
 from policies.decision import check_all_proven, foresee
-from policies.obligations import check_all_discharged
+from policies.obligations import HANDLERS, Handlers, check_all_discharged
 from policies.outcomes import Denied
 from policies.table import Table, Tables
 from policies.vocabulary import SubjectKind
@@ -55,11 +55,16 @@ def require_no_errors(bundle: Bundle, day: date) -> None:
         raise FindingsError(errors)
 
 
-def make_policy(bundle: Bundle, limits: Limits, visibility: Visibility = Visibility.FULL) -> Policy:
+def make_policy(
+    bundle: Bundle,
+    limits: Limits,
+    visibility: Visibility = Visibility.FULL,
+    handlers: Handlers = HANDLERS,
+) -> Policy:
     """Everything that follows from a bundle; `ValueError` when an obligation of it has no handler, or a condition
     that a register proves no check.
     """
-    check_all_discharged(bundle)
+    check_all_discharged(bundle, handlers)
     check_all_proven(bundle)
     schema = build_schema(bundle)
     # graphql-core's view of the schema is what validates and executes.

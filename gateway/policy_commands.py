@@ -4,6 +4,7 @@ Exit status: 0 as wished; 1 when a change widens without approval, when the chec
 something given cannot be used; 2 for a wrong command line.
 """
 
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -33,6 +34,12 @@ _day_option = click.option(
 )
 
 
+def _division(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    if given is not None and not re.fullmatch("[0-9]{6}", given):
+        raise click.BadParameter("six digits are expected")
+    return given
+
+
 @click.group()
 def policy() -> None:
     """Read, compare and check the rules."""
@@ -44,15 +51,31 @@ def policy() -> None:
 @click.option("--purpose", required=True, help="Purpose, such as SUPERVISION.")
 @click.option("--subject-kind", required=True, type=click.Choice(list(SubjectKind)), help="Kind of subject.")
 @click.option("--category", required=True, help="Category, such as PENALTY.")
+@click.option(
+    "--division",
+    callback=_division,
+    help="Division of the unit, six digits; by default one of this province.",
+)
 @_day_option
 def policy_explain(
-    bundle: str, caller: str, purpose: str, subject_kind: SubjectKind, category: str, day: datetime | None
+    bundle: str,
+    caller: str,
+    purpose: str,
+    subject_kind: SubjectKind,
+    category: str,
+    division: str | None,
+    day: datetime | None,
 ) -> None:
     """Say why a caller gets a category for a purpose, or why not, and what would make it lawful."""
     with _one_line_errors():
         table = compile_table(_loaded(bundle), _day(day))
         found = explain.explain(
-            table, caller_type=caller, purpose=purpose, kind=SubjectKind(subject_kind), category=category
+            table,
+            caller_type=caller,
+            purpose=purpose,
+            kind=SubjectKind(subject_kind),
+            category=category,
+            division=division,
         )
     click.echo(explain.text(found))
 

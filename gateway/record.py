@@ -5,14 +5,14 @@ hashes and digests stand for them.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import date
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from gateway.bind import Applying, Call, CountQuestion, LogQuestion, NameSearch
+from gateway.bind import Applying, BoundLookup, Call, CountQuestion, LogQuestion, NameSearch
 from gateway.gather import Sections
 from gateway.history import APPLICATION
 from gateway.judge import Judgement
@@ -22,15 +22,47 @@ from gateway.shape import ShapedSection, outcome_of
 from policies.access_log import CATEGORY
 from policies.authorization import Authorization
 from policies.caller import Caller
-from policies.decision import Decided, Granted, Question
+from policies.catalogue import SECTIONS, fields_of
+from policies.decision import Decided, Granted, Question, is_self
 from policies.evidence import ARTIFACTS, Evidence
+from policies.identifiers import SubjectKey
 from policies.outcomes import Denied
-from policies.registers import Entry, Reference, Register
+from policies.registers import Entry, Register
 from policies.statistics import Allowed
 from resolvers.answers import ApplicationReceipt, LogResult, Receipt, SearchResult, StatisticsResult
 
 VERSION = 1
 """Version of the row's form; readers of older rows go by it."""
+
+CATALOGUE = hashlib.sha256(
+    msgspec.json.encode(
+        [(section.category, [field.name for field in fields_of(section.record)]) for section in SECTIONS]
+    )
+).hexdigest()[:16]
+"""The order of the record fields, by which the bits of `asked` and `fields` in a row count, as a short digest."""
+
+
+class EntryFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an entry of a register said that can bear on the inquiry, and no more of it.
+
+    `own` and `supervised`: whether the caller's unit is among its units, its supervisors; `second_officer`:
+    whether an officer other than the caller's has approved. `subjects` are places in the row's subjects;
+    `roles` pair one with the role, or the day of its notice, that was declared for it. `covers` holds only
+    what the evidence names.
+    """
+
+    open: bool = False
+    own: bool = False
+    supervised: bool = False
+    second_officer: bool = False
+    valid_from: date | None = None
+    valid_until: date | None = None
+    stage: str | None = None
+    kind: str | None = None
+    subjects: tuple[int, ...] = ()
+    roles: tuple[tuple[int, str], ...] = ()
+    covers: tuple[str, ...] = ()
+
 
 PROBE = msgspec.json.encode({"version": VERSION, "outcome": "PROBE"})
 """Not an inquiry: the row with which a ledger that failed shows that it writes again."""
@@ -58,9 +90,12 @@ def row(
         "time": receipt.time.isoformat(timespec="milliseconds"),
         "day": call.today.isoformat(),
         "policy": receipt.policy_version,
+        "catalogue": CATALOGUE,
         "outcome": outcome,
         "caller": _caller(caller, key),
         "purpose": call.purpose,
+        "evidence": _evidence(call.evidence, key),
+        "quota": judgement.quota,
         "on_denied": call.on_denied.value,
         # Keyed: a document may hold an identifier, and of a known query a bare digest would give it away.
         "document": keyed_hash(key, f"document:{document}"),
@@ -68,9 +103,16 @@ def row(
             _subject(question, decided, sections[index] if sections else {}, judgement, caller, key)
             for index, (question, decided) in enumerate(zip(call.questions, judgement.decisions, strict=True))
         ],
-        "registers": [_register(reference, found, key) for reference, found in judgement.registers.items()],
+        "withdrawals": judgement.withdrawals,
+        "registers": list(_registers(judgement, call, caller, key)),
         "searches": [
-            _search(lookup.search, judgement.searches[lookup.plan.key], searches.get(lookup.plan.key), key)
+            _search(
+                lookup.search,
+                judgement,
+                judgement.searches[lookup.plan.key],
+                searches.get(lookup.plan.key),
+                key,
+            )
             for lookup in call.lookups
             if lookup.search is not None
         ],
@@ -80,7 +122,7 @@ def row(
             if lookup.counts is not None
         ],
         "logs": [
-            _log(lookup.log, denial_of_log(lookup, call, judgement), overviews.get(lookup.plan.key))
+            _log(lookup, lookup.log, call, judgement, overviews.get(lookup.plan.key))
             for lookup in call.lookups
             if lookup.log is not None
         ],
@@ -88,13 +130,57 @@ def row(
     return msgspec.json.encode(body)
 
 
-def _register(reference: Reference, found: Entry | str | None, key: bytes) -> dict[str, Any]:
-    """A number that was looked up, and whether its register held it."""
-    number: Any = reference.number
-    if reference.register is Register.ORGANISATIONS:
-        number = {"subject": keyed_hash(key, f"credit_code:{number}")}
-    answer = "ENTRY" if isinstance(found, Entry) else "NONE" if found is None else "NO_ANSWER"
-    return {"register": reference.register.value, "number": number, "answer": answer}
+def _registers(judgement: Judgement, call: Call, caller: Caller, key: bytes) -> Iterator[dict[str, Any]]:
+    """The numbers that were looked up, and what their registers said of them."""
+    subjects = [(question.subject.hash_input, _texts(question.evidence)) for question in call.questions]
+    named = _texts(call.evidence).union(*(texts for _, texts in subjects)) if judgement.registers else set()
+    for reference, found in judgement.registers.items():
+        number: Any = reference.number
+        if reference.register is Register.ORGANISATIONS:
+            number = {"subject": keyed_hash(key, f"credit_code:{number}")}
+        looked_up = {"register": reference.register.value, "number": number}
+        if isinstance(found, Entry):
+            yield looked_up | {"answer": "ENTRY", "entry": _facts(found, subjects, named, caller)}
+        else:
+            yield looked_up | {"answer": "NONE" if found is None else "NO_ANSWER"}
+
+
+def _facts(
+    entry: Entry, subjects: Sequence[tuple[str, Set[str]]], named: Set[str], caller: Caller
+) -> EntryFacts:
+    """`subjects` are those of the inquiry with what their evidence names, `named` is what all of it names."""
+    if entry.reference.register is Register.AUTHORIZATIONS:
+        # All else is in the artefact itself.
+        return EntryFacts(open=entry.open)
+    return EntryFacts(
+        open=entry.open,
+        own=caller.unit in entry.units,
+        supervised=caller.unit in entry.supervisors,
+        second_officer=entry.approver not in (None, caller.officer),
+        valid_from=entry.valid_from,
+        valid_until=entry.valid_until,
+        stage=entry.stage,
+        kind=entry.kind,
+        subjects=tuple(place for place, (subject, _) in enumerate(subjects) if subject in entry.subjects),
+        roles=tuple(
+            (place, text)
+            for place, (subject, texts) in enumerate(subjects)
+            for text in sorted(texts)
+            if (subject, text) in entry.roles
+        ),
+        covers=tuple(sorted(entry.covers & named)),
+    )
+
+
+def _texts(evidence: Evidence) -> set[str]:
+    """What the evidence names, each value as a register writes it; no artefact, and no subject."""
+    texts: set[str] = set(evidence.record_ids or ())
+    for name, value in msgspec.structs.asdict(evidence).items():
+        if isinstance(value, date):
+            texts.add(value.isoformat())
+        elif isinstance(value, str) and name not in (*ARTIFACTS, "organisation_code"):
+            texts.add(value)
+    return texts
 
 
 def _caller(caller: Caller, key: bytes) -> dict[str, Any]:
@@ -129,9 +215,10 @@ def _subject(
         "kind": subject.kind.value,
         "scheme": subject.scheme,
         "synthetic": subject.synthetic,
-        "self": caller.identity is not None and subject.value in _own_identifiers(caller),
+        "self": is_self(caller, subject),
+        "over_quota": subject.hash_input in judgement.over_quota,
         "warnings": list(subject.warnings),
-        "evidence": _evidence(question.evidence, judgement.artefacts, key),
+        "evidence": _proven_evidence(question, judgement.artefacts, caller, key),
         "of": question.subjects_in_operation,
         "sections": [
             _section(category, question.sections[category], decision, sections.get(category))
@@ -140,41 +227,50 @@ def _subject(
     }
 
 
-def _own_identifiers(caller: Caller) -> tuple[str | None, ...]:
-    identity = caller.identity
-    return (identity.credit_code, identity.resident_number) if identity else ()
-
-
-def _evidence(evidence: Evidence, artefacts: Mapping[str, Authorization | str], key: bytes) -> dict[str, Any]:
+def _evidence(evidence: Evidence, key: bytes) -> dict[str, Any]:
+    """The evidence as declared; of artefacts their digests."""
     given = {name: value for name, value in msgspec.structs.asdict(evidence).items() if value is not None}
     for name in ARTIFACTS:
         if name in given:
-            given[name] = _artefact(given[name], artefacts.get(given[name]), key)
+            text: str = given[name]
+            given[name] = {"sha256": hashlib.sha256(text.encode()).hexdigest()}
     if "organisation_code" in given:
         given["organisation_code"] = {"subject": keyed_hash(key, f"credit_code:{given['organisation_code']}")}
     return given
 
 
-def _artefact(text: str, artefact: Authorization | str | None, key: bytes) -> dict[str, Any]:
-    """An artefact without its subject's identifier; `claims` are what its decision rested on."""
-    held: dict[str, Any] = {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+def _proven_evidence(
+    question: Question, artefacts: Mapping[str, Authorization | str], caller: Caller, key: bytes
+) -> dict[str, Any]:
+    """The evidence of one subject, with what each artefact that was read proves of it."""
+    given = _evidence(question.evidence, key)
+    for name in ARTIFACTS:
+        read = artefacts.get(getattr(question.evidence, name) or "")
+        if read is not None:
+            given[name] |= _proof(read, question.subject, caller, key)
+    return given
+
+
+def _proof(artefact: Authorization | str, subject: SubjectKey, caller: Caller, key: bytes) -> dict[str, Any]:
+    """What an artefact proves of a subject, without identifiers; or why it proves nothing."""
     if isinstance(artefact, str):
-        held["refused"] = artefact
-    elif artefact is not None:
-        scheme, identifier = artefact.subject
-        held["claims"] = {
-            "issuer": artefact.issuer,
-            "id": artefact.authorization_id,
-            "issued_at": artefact.issued_at,
-            "not_before": artefact.not_before,
-            "expires": artefact.expires,
-            "subject": keyed_hash(key, f"{scheme}:{identifier}"),
-            "grantee": artefact.grantee,
-            "purposes": sorted(artefact.purposes),
-            "categories": sorted(artefact.categories),
-            "consent": artefact.consent.value,
-        }
-    return held
+        return {"refused": artefact}
+    scheme, identifier = artefact.subject
+    claims = {
+        "issuer": artefact.issuer,
+        "id": artefact.authorization_id,
+        "issued_at": artefact.issued_at,
+        "not_before": artefact.not_before,
+        "expires": artefact.expires,
+        "subject": keyed_hash(key, f"{scheme}:{identifier}"),
+        "name_agrees": artefact.subject_name == subject.name,
+        # A grantee may be a person: only whether it is the caller counts.
+        "to_caller": artefact.grantee == caller.unit,
+        "purposes": sorted(artefact.purposes),
+        "categories": sorted(artefact.categories),
+        "consent": artefact.consent.value,
+    }
+    return {"claims": claims}
 
 
 def _section(
@@ -205,7 +301,7 @@ def _section(
 
 
 def _search(
-    search: NameSearch, denied: Denied | None, result: SearchResult | None, key: bytes
+    search: NameSearch, judgement: Judgement, denied: Denied | None, result: SearchResult | None, key: bytes
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "name": keyed_hash(key, f"name:{search.name}"),
@@ -214,6 +310,7 @@ def _search(
     }
     if denied is not None:
         return entry | {"outcome": denied.code.value, "rule": denied.rule, "condition": denied.condition}
+    entry["rule"] = judgement.search_rule
     if result is None:
         return entry | {"outcome": "NOT_FETCHED"}
     return entry | {"outcome": "PERMIT", "state": result.state.value, "hits": len(result.hits)}
@@ -234,16 +331,26 @@ def _counts(
 
 
 def _log(
-    question: LogQuestion, denied: Denied | None, result: StatisticsResult | LogResult | None
+    lookup: BoundLookup,
+    question: LogQuestion,
+    call: Call,
+    judgement: Judgement,
+    result: StatisticsResult | LogResult | None,
 ) -> dict[str, Any]:
+    """A part of the log; where it is that of a subject, its place in the row's subjects, whose section decides it."""
     entry: dict[str, Any] = {
         "category": CATEGORY,
         "from": question.first_day.isoformat(),
         "until": question.last_day.isoformat(),
         "by": [dimension.value for dimension in question.by],
+        "subject": call.questions.index(lookup.questions[0]) if lookup.questions else None,
     }
+    denied = denial_of_log(lookup, call, judgement)
     if denied is not None:
         return entry | {"outcome": denied.code.value, "rule": denied.rule, "condition": denied.condition}
+    cells = judgement.logs.get(lookup.plan.key, ())
+    if not isinstance(cells, Denied):
+        entry["rules"] = sorted({cell.rule.id for cell in cells})
     return entry | _overview(result)
 
 

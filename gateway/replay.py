@@ -13,19 +13,37 @@ from typing import Any
 import msgspec
 
 from gateway.history import INQUIRY
-from gateway.record import VERSION
+from gateway.quota import AskedToday, Place
+from gateway.record import CATALOGUE, VERSION, EntryFacts
+from policies.access_log import decide_log, references_of_log
 from policies.authorization import Authorization, Consent
 from policies.caller import Caller, Identity
-from policies.decision import Possible, Question, decide, decide_search, references_of_search, verify
+from policies.decision import (
+    Possible,
+    Question,
+    close,
+    decide,
+    decide_search,
+    references_of_search,
+    references_without_subject,
+    rule_of_search,
+    verify,
+)
 from policies.evidence import ARTIFACTS, Evidence
 from policies.identifiers import CREDIT_CODE, RESIDENT, SubjectKey
 from policies.outcomes import Denied, Outcome
-from policies.registers import Reference, Register
-from policies.table import Cell, Table, Tables
+from policies.proofs import CHECKS, Findings
+from policies.quota import over_quota
+from policies.registers import Entry, Reference, Register
+from policies.statistics import Allowed, decide_statistics
+from policies.table import Table, Tables
 from policies.vocabulary import Level, SubjectKind
 
 SEARCH = "search by name"
 """Stands for the category where an inquiry searched for organisations."""
+
+LOG = "the log of all subjects"
+"""Stands for the category where an inquiry looked into the log and named no subject."""
 
 
 class ReplayError(ValueError):
@@ -55,7 +73,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """One part of one inquiry that would be decided otherwise; `before` and `after` in words.
 
     `unit_name` is None for a subject that asked about itself; then `unit` is a keyed hash. `kind` is that of
-    the subject, and of organisations for a search.
+    the subject or of those counted, of organisations for a search, None for the log of all subjects.
     """
 
     position: int
@@ -64,21 +82,17 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     unit_name: str | None
     caller_type: str
     purpose: str
-    kind: SubjectKind
+    kind: SubjectKind | None
     category: str
     before: str
     after: str
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """How many inquiries were replayed, and all that differs, in the order of the ledger.
-
-    `overviews` counts what was not decided again: counts and looks into the log, which are about no subject.
-    """
+    """How many inquiries were replayed, and all that differs, in the order of the ledger."""
 
     inquiries: int
     differences: tuple[Difference, ...]
-    overviews: int = 0
 
     def count(self, *effects: Effect) -> int:
         """How many inquiries have a part with one of these effects."""
@@ -88,17 +102,17 @@ class Replay(msgspec.Struct, frozen=True):
 def replay(rows: Iterable[tuple[int, bytes]], tables: Tables) -> Replay:
     """Decide the rows again; `rows` are positions and bodies, as `gateway.ledger.read_rows` gives them.
 
-    Raises ReplayError for a row of another version, or one that is no row.
+    Where the bundle sets another quota than the row's, subjects are counted from the first row given, in the order
+    of the ledger. Raises ReplayError for a row of another version, or one that is no row.
     """
-    inquiries = overviews = 0
+    inquiries, asked = 0, AskedToday()
     differences: list[Difference] = []
     for position, body in rows:
         row = _read(position, body)
         if row is not None:
             inquiries += 1
-            overviews += len(row.counts) + len(row.logs)
-            differences += _replay_row(position, row, tables.on(row.day))
-    return Replay(inquiries, tuple(differences), overviews)
+            differences += _replay_row(position, row, tables.on(row.day), asked)
+    return Replay(inquiries, tuple(differences))
 
 
 def text(found: Replay) -> str:
@@ -109,8 +123,6 @@ def text(found: Replay) -> str:
         f" {found.count(Effect.LESS, Effect.CHANGED)} less or otherwise,"
         f" of {found.count(Effect.UNKNOWN)} it cannot be told."
     ]
-    if found.overviews:
-        lines.append(f"{found.overviews} counts and looks into the log were not decided again.")
     for effect in Effect:
         grouped = _grouped(each for each in found.differences if each.effect is effect)
         if grouped:
@@ -123,7 +135,7 @@ def _grouped(differences: Iterable[Difference]) -> dict[str, list[int]]:
     grouped: dict[str, list[int]] = {}
     for each in differences:
         who = f"{each.unit_name} ({each.unit})" if each.unit_name is not None else "subjects themselves"
-        about = f"{each.category} of {each.kind}"
+        about = each.category if each.kind is None else f"{each.category} of {each.kind}"
         words = f"{each.caller_type} {who} for {each.purpose}: {about}: {each.before} → {each.after}"
         positions = grouped.setdefault(words, [])
         if each.position not in positions[-1:]:
@@ -164,7 +176,9 @@ class _CallerThen(msgspec.Struct, frozen=True):
 
 
 class _Claims(msgspec.Struct, frozen=True):
-    """`name_agrees`: whether the authorization names the subject as the question does; None: not recorded."""
+    """`name_agrees`: whether the authorization names the subject as the question does; `to_caller`: whether the
+    caller is its grantee.
+    """
 
     issuer: str
     id: str
@@ -172,11 +186,11 @@ class _Claims(msgspec.Struct, frozen=True):
     not_before: int
     expires: int
     subject: str
-    grantee: str
+    name_agrees: bool
+    to_caller: bool
     purposes: frozenset[str]
     categories: frozenset[str]
     consent: Consent
-    name_agrees: bool | None = None
 
 
 class _ArtefactThen(msgspec.Struct, frozen=True):
@@ -187,30 +201,24 @@ class _ArtefactThen(msgspec.Struct, frozen=True):
     claims: _Claims | None = None
 
 
-class _ProvenThen(msgspec.Struct, frozen=True):
-    condition: str
-    by: str
-
-
 class _SectionThen(msgspec.Struct, frozen=True):
-    """A section as it was decided; without a level it was denied, by `condition` if one was not met."""
+    """A section as it was decided; without a level it was denied."""
 
     category: str
     asked: int
     outcome: str
     rule: str | None = None
-    condition: str | None = None
     level: Level | None = None
     fields: int = 0
-    proven: tuple[_ProvenThen, ...] = ()
 
 
 class _RegisterThen(msgspec.Struct, frozen=True):
-    """A number that was looked up: ENTRY, NONE or NO_ANSWER; what the entry said is not recorded."""
+    """A number that was looked up: ENTRY, NONE or NO_ANSWER."""
 
-    register: str
+    register: Register
     number: str | dict[str, Any]
     answer: str
+    entry: EntryFacts | None = None
 
 
 class _SubjectThen(msgspec.Struct, frozen=True):
@@ -220,30 +228,51 @@ class _SubjectThen(msgspec.Struct, frozen=True):
     synthetic: bool
     evidence: dict[str, Any]
     of: int
+    over_quota: bool
     sections: tuple[_SectionThen, ...]
     is_self: bool = msgspec.field(name="self")
 
 
 class _SearchThen(msgspec.Struct, frozen=True):
     outcome: str
-    condition: str | None = None
+    rule: str | None = None
+
+
+class _CountsThen(msgspec.Struct, frozen=True):
+    category: str
+    kind: SubjectKind
+    outcome: str
+    rule: str | None = None
+    smallest_cell: int | None = None
+
+
+class _LogThen(msgspec.Struct, frozen=True):
+    """`subject` is the place of the subject whose log it is; its section decides."""
+
+    subject: int | None
+    outcome: str
+    rule: str | None = None
+    rules: tuple[str, ...] = ()
 
 
 class _Row(msgspec.Struct, frozen=True):
-    """`evidence` is that of the inquiry as a whole, by which searches are decided; None: not recorded."""
+    """`evidence` is that of the inquiry as a whole, by which searches, counts and logs are decided."""
 
     time: datetime
     day: date
+    catalogue: str
     outcome: str
     caller: _CallerThen
     purpose: str
+    evidence: dict[str, Any]
+    quota: int | None
     on_denied: str
     subjects: tuple[_SubjectThen, ...]
+    withdrawals: bool
+    registers: tuple[_RegisterThen, ...]
     searches: tuple[_SearchThen, ...]
-    registers: tuple[_RegisterThen, ...] = ()
-    counts: tuple[msgspec.Raw, ...] = ()
-    logs: tuple[msgspec.Raw, ...] = ()
-    evidence: dict[str, Any] | None = None
+    counts: tuple[_CountsThen, ...]
+    logs: tuple[_LogThen, ...]
 
 
 def _read(position: int, body: bytes) -> _Row | None:
@@ -272,41 +301,41 @@ class _Unknown(msgspec.Struct, frozen=True):
 
 
 class _Given(msgspec.Struct, frozen=True):
-    """A section that the new bundle gives: by which rule, at which level, which fields."""
+    """What is given: by which rules; a section at its level and its fields, counts from their smallest cell."""
 
-    rule: str
-    level: Level
-    fields: int
+    rules: tuple[str, ...] = ()
+    level: Level | None = None
+    fields: int = 0
+    smallest_cell: int | None = None
 
 
 _Decision = _Given | Denied | _Unknown
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """What a row tells of the proofs of one subject.
+    """What registers said; where no source keeps `withdrawals`, an authorization holds without being looked up."""
 
-    `answers` is by register and number. A condition in `met` was proven by its registers' entries, one in
-    `unmet` was not; an authorization in `covering` was found to cover something, and not withdrawn.
-    """
+    findings: Findings
+    withdrawals: bool
 
-    answers: Mapping[tuple[str, str], str]
-    met: frozenset[str]
-    unmet: frozenset[str]
-    covering: frozenset[str]
-    withdrawn: frozenset[str]
+    def tells(self, reference: Reference) -> bool:
+        """Whether it is known what the register would say."""
+        unkept = reference.register is Register.AUTHORIZATIONS and not self.withdrawals
+        return unkept or reference in self.findings.entries
 
 
-class _Part(msgspec.Struct, frozen=True):
-    """A section or search, as it was decided and as it would be."""
+class _Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A section, search, count or look into the log; `then` is None where it was denied, in the words `denied`."""
 
-    kind: SubjectKind
-    then: _SectionThen
-    now: _Decision | None
-    """None: a search that is allowed."""
+    kind: SubjectKind | None
+    category: str
+    then: _Given | None
+    denied: str
+    now: _Decision
 
 
-def _replay_row(position: int, row: _Row, table: Table) -> Iterator[Difference]:
-    parts = [*_sections(position, row, table), *_searches(position, row, table)]
+def _replay_row(position: int, row: _Row, table: Table, asked: AskedToday) -> Iterator[Difference]:
+    parts = list(_parts(position, row, table, _over_quota(row, table, asked)))
     whole = _refused_whole(row, parts)
     for part in parts:
         effect = _effect(row, part, whole)
@@ -319,71 +348,145 @@ def _replay_row(position: int, row: _Row, table: Table) -> Iterator[Difference]:
                 caller_type=row.caller.type,
                 purpose=row.purpose,
                 kind=part.kind,
-                category=part.then.category,
-                before=_before(row, part.then),
+                category=part.category,
+                before=_before(row, part),
                 after=_after(part.now, whole),
             )
 
 
-def _sections(position: int, row: _Row, table: Table) -> Iterator[_Part]:
+def _over_quota(row: _Row, table: Table, asked: AskedToday) -> dict[str, Denied]:
+    """By the subjects over the bundle's quota, their refusal."""
+    bundle, hashes = table.bundle, [subject.subject for subject in row.subjects]
+    quota = bundle.quotas.get((row.caller.type, row.purpose))
+    if quota is None:
+        return {}
+    admission = asked.count(Place(row.day, row.caller.unit, row.purpose), quota, hashes)
+    over = (
+        {subject.subject for subject in row.subjects if subject.over_quota}
+        if quota == row.quota
+        else admission.over
+    )
+    refusal = over_quota(bundle, row.caller.type, row.purpose, admission.left, row.day)
+    return dict.fromkeys(over, refusal)
+
+
+def _parts(position: int, row: _Row, table: Table, over: Mapping[str, Denied]) -> Iterator[_Part]:
+    known = _known(position, row)
     for subject in row.subjects:
-        key = _key(subject)
-        caller = _caller(row.caller, _identity(key) if subject.is_self else None)
-        question = Question(
-            purpose=row.purpose,
-            subject=key,
-            evidence=_evidence(position, subject.evidence),
-            sections={section.category: section.asked for section in subject.sections},
-            subjects_in_operation=subject.of,
-        )
-        decided = _decided(position, row, subject, table, caller, question)
+        decided = _sections(position, row, subject, table, known, over.get(subject.subject))
         for section in subject.sections:
-            yield _Part(subject.kind, section, decided[section.category])
+            level = section.level
+            given = None if level is None else _Given(_rules(section.rule), level, section.fields)
+            now = decided[section.category]
+            if given and isinstance(now, _Given) and row.catalogue != CATALOGUE:
+                now = _Unknown("its fields were numbered otherwise then")
+            yield _Part(
+                kind=subject.kind,
+                category=section.category,
+                then=given,
+                denied=_joined(section.outcome, section.rule),
+                now=now,
+            )
+    evidence, caller = _evidence(position, row.evidence), _caller(row.caller, None)
+    for search in row.searches:
+        yield _Part(
+            kind=SubjectKind.ORG,
+            category=SEARCH,
+            then=None if _was_denied(search.outcome) else _Given(_rules(search.rule)),
+            denied=_joined(search.outcome, search.rule),
+            now=_search(row, table, caller, evidence, known),
+        )
+    for counts in row.counts:
+        yield _Part(
+            kind=counts.kind,
+            category=f"counts of {counts.category}",
+            then=None
+            if _was_denied(counts.outcome)
+            else _Given(_rules(counts.rule), smallest_cell=counts.smallest_cell),
+            denied=_joined(counts.outcome, counts.rule),
+            now=_counts(row, counts, table, caller, evidence, known),
+        )
+    for log in row.logs:
+        if log.subject is None:
+            yield _Part(
+                kind=None,
+                category=LOG,
+                then=None if _was_denied(log.outcome) else _Given(log.rules),
+                denied=_joined(log.outcome, log.rule),
+                now=_log(row, table, caller, evidence, known),
+            )
 
 
-def _decided(
-    position: int, row: _Row, subject: _SubjectThen, table: Table, caller: Caller, question: Question
+def _rules(rule: str | None) -> tuple[str, ...]:
+    return () if rule is None else (rule,)
+
+
+def _was_denied(outcome: str) -> bool:
+    return outcome.startswith("DENY")
+
+
+def _known(position: int, row: _Row) -> _Known:
+    keys = [_key(subject).hash_input for subject in row.subjects]
+    entries: dict[Reference, Entry | str | None] = {}
+    for held in row.registers:
+        reference = Reference(held.register, _as_text(held.number))
+        entries[reference] = _entry(position, reference, held, row.caller, keys)
+    return _Known(Findings(row.day, entries), row.withdrawals)
+
+
+def _entry(
+    position: int, reference: Reference, held: _RegisterThen, caller: _CallerThen, keys: Sequence[str]
+) -> Entry | str | None:
+    """What the register said, with stand-ins for all that the row does not name."""
+    facts = held.entry
+    if facts is None:
+        return None if held.answer == "NONE" else "it gave no answer then"
+    mine = frozenset({caller.unit})
+    try:
+        return Entry(
+            reference=reference,
+            open=facts.open,
+            units=mine if facts.own else frozenset(),
+            supervisors=mine if facts.supervised else frozenset(),
+            valid_from=facts.valid_from,
+            valid_until=facts.valid_until,
+            stage=facts.stage,
+            kind=facts.kind,
+            approver=f"not {caller.officer}" if facts.second_officer else None,
+            subjects=frozenset(keys[place] for place in facts.subjects),
+            roles=frozenset((keys[place], role) for place, role in facts.roles),
+            covers=frozenset(facts.covers),
+        )
+    except IndexError:
+        raise ReplayError(position, "holds an entry about a subject that it does not hold") from None
+
+
+_NO_PURPOSE = Denied(code=Outcome.DENY_PURPOSE, basis=(), remedy="Declare a purpose that the bundle has.")
+_NOT_ASKED = _Unknown("the register was not asked then")
+
+
+def _sections(
+    position: int, row: _Row, subject: _SubjectThen, table: Table, known: _Known, over: Denied | None
 ) -> Mapping[str, _Decision]:
+    key = _key(subject)
+    caller = _caller(row.caller, _identity(key) if subject.is_self else None)
+    question = Question(
+        purpose=row.purpose,
+        subject=key,
+        evidence=_evidence(position, subject.evidence),
+        sections={section.category: section.asked for section in subject.sections},
+        subjects_in_operation=subject.of,
+    )
     if row.purpose not in table.bundle.purposes:
         return dict.fromkeys(question.sections, _NO_PURPOSE)
-    known = _known(row, subject)
-    artefacts = {
-        name: _artefact(
-            _artefact_then(position, subject.evidence[name]), row, subject, question.subject, known
-        )
-        for name in ARTIFACTS
-        if name in subject.evidence
-    }
+    artefacts = _artefacts(position, row, subject, key)
     now = int(row.time.timestamp())
     return {
-        category: _closed(table, caller, question, part, artefacts, known, now)
+        category: over or _closed(table, caller, question, part, artefacts, known, now)
         if isinstance(part, Possible)
         else part
         for category, part in decide(table, caller, question).items()
     }
-
-
-def _known(row: _Row, subject: _SubjectThen) -> _Known:
-    proofs = [proof for section in subject.sections for proof in section.proven]
-    denied = [section for section in subject.sections if section.level is None and section.condition]
-    return _Known(
-        answers={(found.register, _as_text(found.number)): found.answer for found in row.registers},
-        met=frozenset(proof.condition for proof in proofs if proof.by.startswith("register ")),
-        unmet=frozenset(section.condition for section in denied if section.condition),
-        covering=frozenset(
-            proof.by.removeprefix("authorization ")
-            for proof in proofs
-            if proof.by.startswith("authorization ")
-        ),
-        withdrawn=frozenset(
-            section.condition
-            for section in denied
-            if section.condition and section.outcome == Outcome.DENY_NO_AUTHORISATION_REVOKED
-        ),
-    )
-
-
-_NO_PURPOSE = Denied(code=Outcome.DENY_PURPOSE, basis=(), remedy="Declare a purpose that the bundle has.")
 
 
 def _closed(
@@ -391,75 +494,67 @@ def _closed(
     caller: Caller,
     question: Question,
     possible: Possible,
-    artefacts: Mapping[str, Authorization | str | _Unknown],
+    artefacts: Mapping[str, Authorization | str],
     known: _Known,
     now: int,
 ) -> _Decision:
-    mine: dict[str, Authorization | str] = {}
-    for _, field in possible.open:
-        artefact = artefacts[field]
-        if isinstance(artefact, _Unknown):
-            return artefact
-        mine[field] = artefact
-    verified = verify(table, caller, question, possible, mine, now)
+    """The decision on what is recorded; a proof that fails denies, whatever the row does not tell of others."""
+    read = tuple(pair for pair in possible.open if pair[1] in artefacts)
+    verified = verify(table, caller, question, msgspec.structs.replace(possible, open=read), artefacts, now)
     if isinstance(verified, Denied):
         return verified
-    cell = verified.cell
-    found = [_proof(cell, code, reference, known) for code, reference in verified.references]
-    # A proof that surely fails denies, whatever the row does not tell of the others.
-    for failure in (Denied, _Unknown):
-        for each in found:
-            if isinstance(each, failure):
-                return each
-    return _Given(cell.rule.id, cell.level, verified.asked & cell.fields)
+    told = tuple(pair for pair in verified.references if known.tells(pair[1]))
+    decided = close(
+        table, caller, question, msgspec.structs.replace(verified, references=told), {}, now, known.findings
+    )
+    if isinstance(decided, Denied):
+        return decided
+    if read != possible.open:
+        return _Unknown("the artefact was not read then")
+    if told != verified.references:
+        return _NOT_ASKED
+    return _Given((decided.cell.rule.id,), decided.cell.level, decided.fields)
 
 
-def _proof(cell: Cell, code: str, reference: Reference, known: _Known) -> Denied | _Unknown | None:
-    """Why a register does not prove the condition, as far as the row tells; None when it does."""
-    answer = known.answers.get((reference.register.value, reference.number))
-    if reference.register is Register.AUTHORIZATIONS:
-        if reference.number in known.covering:
-            return None
-        if answer == "NO_ANSWER" or code in known.withdrawn:
-            return _unproven(cell, code, Outcome.DENY_NO_AUTHORISATION_REVOKED)
-        return (
-            None if answer == "NONE" else _Unknown("whether the authorization was withdrawn is not recorded")
-        )
-    if answer is None:
-        return _Unknown("the register was not asked then")
-    if answer != "ENTRY" or code in known.unmet:
-        return _unproven(cell, code, Outcome.DENY_EVIDENCE)
-    return None if code in known.met else _Unknown("what the register said of the number is not recorded")
-
-
-def _unproven(cell: Cell, code: str, outcome: Outcome) -> Denied:
-    remedy = "Bring evidence that its register proves."
-    return Denied(code=outcome, basis=cell.rule.basis, remedy=remedy, rule=cell.rule.id, condition=code)
-
-
-def _searches(position: int, row: _Row, table: Table) -> Iterator[_Part]:
-    for search in row.searches:
-        then = _SectionThen(category=SEARCH, asked=0, outcome=search.outcome)
-        yield _Part(SubjectKind.ORG, then, _search(position, row, search, table))
-
-
-def _search(position: int, row: _Row, then: _SearchThen, table: Table) -> Denied | _Unknown | None:
-    """The decision on a search; its proofs are recorded in no other way than by what came of it."""
+def _search(row: _Row, table: Table, caller: Caller, evidence: Evidence, known: _Known) -> _Decision:
     if row.purpose not in table.bundle.purposes:
         return _NO_PURPOSE
-    evidence, caller = _evidence(position, row.evidence or {}), _caller(row.caller, None)
-    denied = decide_search(table, caller, row.purpose, evidence)
-    if denied is None or denied.condition is None:
-        return denied
-    condition = table.bundle.conditions[denied.condition]
-    if condition.about_subject or not condition.evidence:
-        return denied
-    if row.evidence is None:
-        return _Unknown("the evidence of the search is not recorded")
-    asked = references_of_search(table, caller, row.purpose, evidence)
-    if asked and then.condition != denied.condition:
-        return _Unknown("what the registers said for the search is not recorded")
-    return denied
+    denied = decide_search(table, caller, row.purpose, evidence, known.findings)
+    if denied is None:
+        return _Given(_rules(rule_of_search(table, caller, row.purpose)))
+    references = references_of_search(table, caller, row.purpose, evidence)
+    return _for_sure(denied, evidence, references, known)
+
+
+def _counts(
+    row: _Row, counts: _CountsThen, table: Table, caller: Caller, evidence: Evidence, known: _Known
+) -> _Decision:
+    if row.purpose not in table.bundle.purposes:
+        return _NO_PURPOSE
+    about = (row.purpose, counts.kind, counts.category, evidence)
+    allowed = decide_statistics(table, caller, *about, known.findings)
+    if isinstance(allowed, Allowed):
+        return _Given((allowed.cell.rule.id,), smallest_cell=allowed.smallest_cell)
+    return _for_sure(allowed, evidence, references_without_subject(table, caller, *about), known)
+
+
+def _log(row: _Row, table: Table, caller: Caller, evidence: Evidence, known: _Known) -> _Decision:
+    if row.purpose not in table.bundle.purposes:
+        return _NO_PURPOSE
+    cells = decide_log(table, caller, row.purpose, evidence, known.findings)
+    if not isinstance(cells, Denied):
+        return _Given(tuple(sorted({cell.rule.id for cell in cells})))
+    return _for_sure(cells, evidence, references_of_log(table, caller, row.purpose, evidence), known)
+
+
+def _for_sure(
+    denied: Denied, evidence: Evidence, references: Iterable[Reference], known: _Known
+) -> Denied | _Unknown:
+    """The denial, unless it may only mean that a register was not asked then."""
+    check = CHECKS.get(denied.condition or "")
+    hanging = () if check is None else check.references(evidence)
+    unasked = {reference for reference in references if not known.tells(reference)}
+    return denied if unasked.isdisjoint(hanging) else _NOT_ASKED
 
 
 def _caller(then: _CallerThen, identity: Identity | None) -> Caller:
@@ -481,7 +576,7 @@ def _caller(then: _CallerThen, identity: Identity | None) -> Caller:
     )
 
 
-_STAND_IN = "the name"
+_STAND_IN, _ANOTHER_NAME = "the name", "another name"
 
 
 def _key(then: _SubjectThen) -> SubjectKey:
@@ -511,27 +606,30 @@ def _as_text(value: str | dict[str, Any]) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _artefact_then(position: int, held: object) -> _ArtefactThen:
+def _artefacts(
+    position: int, row: _Row, subject: _SubjectThen, key: SubjectKey
+) -> dict[str, Authorization | str]:
+    """By evidence field: what each artefact that was read then proves of this subject."""
+    proofs: dict[str, Authorization | str] = {}
+    for name in ARTIFACTS:
+        held = _artefact_then(position, subject.evidence.get(name))
+        if held is not None and held.refused is not None:
+            proofs[name] = held.refused
+        elif held is not None and held.claims is not None:
+            proofs[name] = _authorization(held.claims, row.caller, subject, key)
+    return proofs
+
+
+def _artefact_then(position: int, held: object) -> _ArtefactThen | None:
     try:
-        return msgspec.convert(held, _ArtefactThen)
+        return msgspec.convert(held, _ArtefactThen | None)
     except msgspec.ValidationError:
         raise ReplayError(position, "holds an artefact in another form") from None
 
 
-def _artefact(
-    held: _ArtefactThen, row: _Row, subject: _SubjectThen, key: SubjectKey, known: _Known
-) -> Authorization | str | _Unknown:
-    """What the artefact proves of this subject, as far as the row tells."""
-    if held.refused is not None:
-        return held.refused
-    claims = held.claims
-    if claims is None:
-        return _Unknown("the artefact was not read then")
-    if row.caller.unit_name is None:
-        return _Unknown("whether the authorization names the caller is not recorded")
-    mine = claims.subject == subject.subject
-    if mine and key.name is not None and claims.name_agrees is None and claims.id not in known.covering:
-        return _Unknown("whether the authorization names the person alike is not recorded")
+def _authorization(
+    claims: _Claims, caller: _CallerThen, subject: _SubjectThen, key: SubjectKey
+) -> Authorization:
     return Authorization(
         issuer=claims.issuer,
         authorization_id=claims.id,
@@ -540,10 +638,10 @@ def _artefact(
         expires=claims.expires,
         subject=(
             "resident" if key.scheme == RESIDENT else "credit_code",
-            key.value if mine else claims.subject,
+            key.value if claims.subject == subject.subject else claims.subject,
         ),
-        subject_name=key.name if claims.name_agrees is not False else None,
-        grantee=claims.grantee,
+        subject_name=key.name if claims.name_agrees else _ANOTHER_NAME,
+        grantee=caller.unit if claims.to_caller else f"not {caller.unit}",
         purposes=claims.purposes,
         categories=claims.categories,
         consent=claims.consent,
@@ -561,28 +659,22 @@ def _refused_whole(row: _Row, parts: Sequence[_Part]) -> bool | None:
         return False
     if any(isinstance(part.now, Denied) for part in parts):
         return True
-    open_parts = row.counts or row.logs or any(isinstance(part.now, _Unknown) for part in parts)
-    return None if open_parts else False
-
-
-def _given_then(row: _Row, then: _SectionThen) -> bool:
-    allowed = then.outcome == Outcome.PERMIT if then.category == SEARCH else then.level is not None
-    return allowed and row.outcome == "ANSWERED"
+    return None if any(isinstance(part.now, _Unknown) for part in parts) else False
 
 
 def _effect(row: _Row, part: _Part, whole: bool | None) -> Effect | None:
-    before = _given_then(row, part.then)
+    before = part.then if row.outcome == "ANSWERED" else None
     if isinstance(part.now, Denied) or whole:
         return Effect.REFUSED if before else None
     if isinstance(part.now, _Unknown) or whole is None:
         return Effect.UNKNOWN
-    if not before:
-        return Effect.ALLOWED
-    return _step(part.then, part.now) if part.now is not None else None
+    return _step(before, part.now) if before else Effect.ALLOWED
 
 
-def _step(then: _SectionThen, now: _Given) -> Effect | None:
+def _step(then: _Given, now: _Given) -> Effect | None:
     more, less = bool(now.fields & ~then.fields), bool(then.fields & ~now.fields)
+    if then.smallest_cell is not None and now.smallest_cell is not None:
+        more, less = now.smallest_cell < then.smallest_cell, now.smallest_cell > then.smallest_cell
     # What is published is another choice of records, whatever the fields.
     published = (then.level is Level.PUBLIC) is not (now.level is Level.PUBLIC)
     if more is not less and not published:
@@ -593,15 +685,13 @@ def _step(then: _SectionThen, now: _Given) -> Effect | None:
 _WITH_THE_WHOLE = "refused with the whole inquiry"
 
 
-def _before(row: _Row, then: _SectionThen) -> str:
-    if then.level is None:
-        allowed = _given_then(row, then)
-        return "allowed" if allowed else _joined(then.outcome, then.rule)
-    given = _joined(then.level, then.rule)
-    return given if row.outcome == "ANSWERED" else _WITH_THE_WHOLE
+def _before(row: _Row, part: _Part) -> str:
+    if part.then is None:
+        return part.denied
+    return _in_words(part.then) if row.outcome == "ANSWERED" else _WITH_THE_WHOLE
 
 
-def _after(now: _Decision | None, whole: bool | None) -> str:
+def _after(now: _Decision, whole: bool | None) -> str:
     if isinstance(now, Denied):
         return _joined(now.code, now.rule, now.condition)
     if whole:
@@ -610,7 +700,12 @@ def _after(now: _Decision | None, whole: bool | None) -> str:
         return now.reason
     if whole is None:
         return "another part cannot be told, and the inquiry stands or falls as a whole"
-    return _joined(now.level, now.rule) if now is not None else "allowed"
+    return _in_words(now)
+
+
+def _in_words(given: _Given) -> str:
+    cell = given.smallest_cell
+    return _joined(given.level or ("allowed" if cell is None else f"in multiples of {cell}"), *given.rules)
 
 
 def _joined(word: str, *places: str | None) -> str:

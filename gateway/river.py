@@ -22,7 +22,7 @@ from gateway.apply import Applications
 from gateway.artefacts import Artefacts
 from gateway.bind import Call, bind, bind_application
 from gateway.errors import Code, GatewayError, formatted, from_execution, locations_of
-from gateway.gather import Sections, fetch_sections, search_names
+from gateway.gather import Obligations, Sections, fetch_sections, search_names
 from gateway.history import History
 from gateway.judge import Judgement, judge
 from gateway.ledger import Ledger, LedgerFailure, Position
@@ -30,7 +30,8 @@ from gateway.operation import Operation, check_method, coerce_variables
 from gateway.overview import Overviews, fetch_overviews
 from gateway.plan import Prepared
 from gateway.policy import Policy, permissions
-from gateway.shape import denials, subject_answer
+from gateway.quota import Quotas
+from gateway.shape import after_shaping, denials, subject_answer
 from gateway.visibility import showing
 from policies.caller import Caller
 from resolvers.answers import (
@@ -69,6 +70,8 @@ class River:
         artefacts: Artefacts,
         ledger: Ledger,
         history: History,
+        quotas: Quotas,
+        obligations: Obligations,
         ledger_key: bytes,
         deadline: float,
         max_subjects: int,
@@ -77,6 +80,8 @@ class River:
         self.policy = policy
         self._sources = sources
         self._artefacts = artefacts
+        self._quotas = quotas
+        self._obligations = obligations
         self._ledger = ledger
         self._log = AccessLog(history, ledger_key)
         self._applications = Applications(ledger, history, ledger_key)
@@ -111,18 +116,24 @@ class River:
         if operation.by_get:
             raise GatewayError(Code.INQUIRY_NEEDS_POST)
         # decide and verify: what may be answered, before anything is fetched
-        judgement = await judge(table, caller, call, self._artefacts, self._sources, self._deadline)
+        judgement = await judge(
+            table, caller, call, self._artefacts, self._sources, self._quotas, self._deadline
+        )
         receipt = Receipt(str(uuid.uuid4()), now, policy.bundle.hash, call.purpose)
         if judgement.refuses(call):
-            position = await self._record(receipt, call, caller, operation, judgement, (), {}, {})
-            raise _refusal(judgement, _extensions(policy, call, judgement, receipt, position))
+            raise await self._refused(policy, receipt, call, caller, operation, judgement)
         # fetch and shape: granted sections and fields alone; obligations after every cache
         left = self._deadline - judgement.seconds
         sections, searches, overviews = await asyncio.gather(
-            fetch_sections(call, judgement, caller, policy.bundle, self._sources, self._log, left),
+            fetch_sections(
+                call, judgement, caller, policy.bundle, self._sources, self._log, self._obligations, left
+            ),
             search_names(call, judgement, caller, policy.bundle, self._sources, left),
             fetch_overviews(call, judgement, caller, policy.bundle, self._sources, self._log, left),
         )
+        judgement = after_shaping(judgement, sections)
+        if judgement.refuses(call):
+            raise await self._refused(policy, receipt, call, caller, operation, judgement)
         # record: durable before the first byte
         position = await self._record(
             receipt, call, caller, operation, judgement, sections, searches, overviews
@@ -133,6 +144,19 @@ class River:
         return _respond(
             prepared, operation, msgspec.structs.replace(context, inquiry=answer), extensions, seen
         )
+
+    async def _refused(
+        self,
+        policy: Policy,
+        receipt: Receipt,
+        call: Call,
+        caller: Caller,
+        operation: Operation,
+        judgement: Judgement,
+    ) -> GatewayError:
+        """The refusal of the whole inquiry, recorded: what was fetched for it, if anything, goes nowhere."""
+        position = await self._record(receipt, call, caller, operation, judgement, (), {}, {})
+        return _refusal(judgement, _extensions(policy, call, judgement, receipt, position))
 
     async def _record(
         self,

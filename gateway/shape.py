@@ -16,17 +16,21 @@ from policies.bundle import Bundle
 from policies.catalogue import SECTION_OF, Record
 from policies.decision import Granted, Question
 from policies.evidence import Evidence
-from policies.obligations import Setting, Shaped, shape
+from policies.obligations import Handlers, Setting, Shaped, shape
 from policies.outcomes import Denied, Outcome
 from policies.vocabulary import SectionState, SubjectKind
 from resolvers.answers import Reason, SectionAnswer, SourceState, SubjectAnswer, Withheld, cited
 
 
 class ShapedSection(msgspec.Struct, frozen=True):
-    """A section as it is answered, and what its shaping hid (for the ledger alone)."""
+    """A section as it is answered, and what its shaping hid (for the ledger alone).
+
+    `failed` is set for one that was granted and is not given, because an obligation of it could not be kept.
+    """
 
     answer: SectionAnswer
     hidden: Mapping[str, int]
+    failed: Denied | None = None
 
 
 def ask_for(question: Question, granted: Granted, bundle: Bundle) -> Ask:
@@ -71,11 +75,14 @@ def matter_of(evidence: Evidence) -> str | None:
 
 
 def shape_section(
-    setting: Setting, answers: Sequence[SourceAnswer], sources: Mapping[str, SourceInfo]
+    setting: Setting,
+    answers: Sequence[SourceAnswer],
+    sources: Mapping[str, SourceInfo],
+    handlers: Handlers,
 ) -> ShapedSection:
-    """One granted section from what its sources answered."""
+    """One granted section from what its sources answered; raises whatever a handler of its obligations raises."""
     section = SECTION_OF[(setting.category.code, setting.question.subject.kind)]
-    per_source = [(answer, shape(answer.records, section, setting)) for answer in answers]
+    per_source = [(answer, shape(answer.records, section, setting, handlers)) for answer in answers]
     states = tuple(_source_state(answer, shaped, sources[answer.source]) for answer, shaped in per_source)
     records = tuple(record for _, shaped in per_source for record in shaped.records)
     silent = [state for state in states if state.state is SectionState.UNKNOWN]
@@ -153,6 +160,28 @@ def denied_section(category: str, kind: SubjectKind, denied: Denied, bundle: Bun
         complete=False,
     )
     return ShapedSection(answer, {})
+
+
+def undischarged_section(setting: Setting) -> ShapedSection:
+    """A granted section whose obligations could not be kept: nothing of its records is in it."""
+    rule = setting.granted.cell.rule
+    denied = Denied(
+        code=Outcome.DENY_OBLIGATION,
+        basis=rule.basis,
+        remedy="The fault is the gateway's own and its operator has been told: ask again later.",
+        rule=rule.id,
+    )
+    section = denied_section(setting.category.code, setting.question.subject.kind, denied, setting.bundle)
+    return msgspec.structs.replace(section, failed=denied)
+
+
+def after_shaping(judgement: Judgement, sections: Sequence[Mapping[str, ShapedSection]]) -> Judgement:
+    """The judgement, in which the sections that failed in shaping are denied like any other."""
+    decisions = tuple(
+        {category: mine[category].failed or decision for category, decision in decided.items()}
+        for decided, mine in zip(judgement.decisions, sections, strict=True)
+    )
+    return msgspec.structs.replace(judgement, decisions=decisions)
 
 
 def reason_of(denied: Denied, bundle: Bundle) -> Reason:

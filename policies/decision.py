@@ -100,9 +100,9 @@ def decide(table: Table, caller: Caller, question: Question) -> dict[str, Possib
 
 
 def foresee(table: Table, caller: Caller, purpose: str, kind: SubjectKind, category: str) -> Cell | Denied:
-    """What table and token say, whoever the subject and whatever the evidence."""
-    cell = _by_token_and_table(table, caller, purpose, kind, category)
-    # (3) levels that are another shape of answer hold no records of a subject
+    """What division, token and table say, whoever the subject and whatever the evidence."""
+    cell = _by_caller_and_table(table, caller, purpose, kind, category)
+    # (4) levels that are another shape of answer hold no records of a subject
     if isinstance(cell, Cell) and cell.level not in _ROWS:
         return Denied(
             code=Outcome.DENY_PURPOSE,
@@ -113,12 +113,19 @@ def foresee(table: Table, caller: Caller, purpose: str, kind: SubjectKind, categ
     return cell
 
 
-def _by_token_and_table(
+def _by_caller_and_table(
     table: Table, caller: Caller, purpose: str, kind: SubjectKind, category: str
 ) -> Cell | Denied:
     bundle = table.bundle
     basis = bundle.purposes[purpose].basis
-    # (1) the token
+    # (1) the province: its rules give nothing to the departments of another one
+    if outside_jurisdiction(bundle, caller):
+        return Denied(
+            code=Outcome.DENY_JURISDICTION,
+            basis=basis,
+            remedy="Ask through the gateway of the unit's own province, or through the national platform.",
+        )
+    # (2) the token
     if purpose not in caller.purposes:
         return Denied(
             code=Outcome.DENY_PURPOSE,
@@ -131,7 +138,7 @@ def _by_token_and_table(
             basis=basis,
             remedy="Ask the issuer for a token that allows this category.",
         )
-    # (2) the table: default deny
+    # (3) the table: default deny
     cell = table.cell(caller.type, purpose, kind, category)
     if isinstance(cell, RedLine):
         return Denied(
@@ -140,6 +147,20 @@ def _by_token_and_table(
     if cell is None:
         return _no_rule(table, caller, purpose, kind, category, basis)
     return cell
+
+
+_CENTRAL = "000000"
+"""Division of the units of the central government."""
+
+
+def outside_jurisdiction(bundle: Bundle, caller: Caller) -> bool:
+    """Whether the caller is a department of another province than the bundle's, by the first two digits of its
+    division (GB/T 2260). Central units, units without a division and callers that are no department have none.
+    """
+    own = bundle.callers.get(caller.type)
+    if own is None or not own.department or caller.division in (None, _CENTRAL):
+        return False
+    return caller.division[:2] != bundle.province[:2]
 
 
 def _no_rule(
@@ -168,15 +189,15 @@ def _decide_category(
     cell = foresee(table, caller, question.purpose, subject.kind, category)
     if isinstance(cell, Denied):
         return cell
-    # (4) a token for synthetic subjects reaches no other
+    # (5) a token for synthetic subjects reaches no other
     if caller.synthetic_only and not subject.synthetic:
         return _denied(
             cell, Outcome.DENY_PURPOSE, "This token reaches synthetic subjects (division 99) only."
         )
-    # (5) obligations that concern the whole operation
+    # (6) obligations that concern the whole operation
     if "ONE_BY_ONE" in cell.rule.obligations and question.subjects_in_operation > 1:
         return _denied(cell, Outcome.DENY_BULK, "Ask about one subject in an operation.", "ONE_BY_ONE")
-    # (6) the rule's conditions
+    # (7) the rule's conditions
     proven: list[Proven] = []
     still_open: list[tuple[str, str]] = []
     references: list[tuple[str, Reference]] = []
@@ -217,7 +238,7 @@ def _look_at(
     """One condition: proven, open or denied."""
     match condition.proof:
         case Proof.TOKEN:
-            if subject is not None and _is_self(caller, subject):
+            if subject is not None and is_self(caller, subject):
                 return Proven(condition.code, "token")
             if caller.type == "AGENT" and evidence.mandate is not None:
                 return _Open(artefacts=("mandate",))
@@ -247,7 +268,8 @@ def _look_at(
             return _unmet(cell, condition, Outcome.DENY_EVIDENCE)
 
 
-def _is_self(caller: Caller, subject: SubjectKey) -> bool:
+def is_self(caller: Caller, subject: SubjectKey) -> bool:
+    """Whether the caller is the subject itself: its number and, of a person, the name are those of the token."""
     identity = caller.identity
     if identity is None:
         return False
@@ -434,6 +456,12 @@ def decide_search(
     return None
 
 
+def rule_of_search(table: Table, caller: Caller, purpose: str) -> str | None:
+    """The rule by which `decide_search` decides; None where there is none."""
+    cell = foresee(table, caller, purpose, SubjectKind.ORG, "REG_ORG")
+    return cell.rule.id if isinstance(cell, Cell) else None
+
+
 def decide_without_subject(
     table: Table,
     caller: Caller,
@@ -449,7 +477,7 @@ def decide_without_subject(
 
     `levels` are those at which the rule has to answer; whether its obligations can be kept is the caller's to see.
     """
-    cell = _by_token_and_table(table, caller, purpose, kind, category)
+    cell = _by_caller_and_table(table, caller, purpose, kind, category)
     if isinstance(cell, Denied):
         return cell
     if cell.level not in levels:
@@ -477,7 +505,7 @@ def references_without_subject(
     """What the registers have to be asked before `decide_without_subject` can give anything; nothing, where it
     denies anyway.
     """
-    cell = _by_token_and_table(table, caller, purpose, kind, category)
+    cell = _by_caller_and_table(table, caller, purpose, kind, category)
     if isinstance(cell, Denied):
         return ()
     references: list[Reference] = []

@@ -160,13 +160,25 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         return (self.category.code, self.kind) in SECTION_OF
 
 
-def explain(table: Table, *, caller_type: str, purpose: str, kind: SubjectKind, category: str) -> Explanation:
-    """Explain one cell of the table. Raises `UnknownCodeError` for a code that the bundle does not have."""
+def explain(
+    table: Table,
+    *,
+    caller_type: str,
+    purpose: str,
+    kind: SubjectKind,
+    category: str,
+    division: str | None = None,
+) -> Explanation:
+    """Explain one cell of the table to a unit of that type and division (six digits; None: of this province).
+
+    Raises `UnknownCodeError` for a code that the bundle does not have.
+    """
     bundle = table.bundle
     require_known("caller", caller_type, bundle.callers)
     require_known("purpose", purpose, bundle.purposes)
     require_known("category", category, bundle.categories)
-    answer = foresee(table, _any_unit(bundle, caller_type), purpose, kind, category)
+    unit = msgspec.structs.replace(_any_unit(bundle, caller_type), division=division)
+    answer = foresee(table, unit, purpose, kind, category)
     cell = answer if isinstance(answer, Cell) else None
     fields = tuple(_shown(cell)) if cell else ()
     return Explanation(
@@ -181,7 +193,7 @@ def explain(table: Table, *, caller_type: str, purpose: str, kind: SubjectKind, 
         needs=tuple(need_of(bundle, code) for code in cell.rule.conditions) if cell else (),
         obligations=tuple(bundle.conditions[code] for code in cell.rule.obligations) if cell else (),
         basis=cite(bundle, _basis_of(answer)),
-        other_purposes=tuple(_other_purposes(table, caller_type, purpose, kind, category)),
+        other_purposes=tuple(_other_purposes(table, unit, purpose, kind, category)),
         other_callers=tuple(_other_callers(table, caller_type, purpose, kind, category)),
         dormant=tuple(_dormant(table, caller_type, purpose, kind, category)),
     )
@@ -267,9 +279,8 @@ def _provable(bundle: Bundle, condition: Condition) -> bool:
 
 
 def _other_purposes(
-    table: Table, caller_type: str, purpose: str, kind: SubjectKind, category: str
+    table: Table, caller: Caller, purpose: str, kind: SubjectKind, category: str
 ) -> Iterator[Purpose]:
-    caller = _any_unit(table.bundle, caller_type)
     for other in table.bundle.purposes.values():
         if other.code != purpose and isinstance(foresee(table, caller, other.code, kind, category), Cell):
             yield other

@@ -129,105 +129,6 @@ def own_record(record: Record, setting: Setting) -> Outcome | None:
 FILTERS: dict[str, Filter] = {"VISIBLE": visible, "RECORD_AT_ISSUE": at_issue, "OWN_RECORD": own_record}
 """Obligations that hide records."""
 
-DISCHARGED_ELSEWHERE: dict[str, str] = {
-    "NO_CACHE": "connectors: nothing of the answer is kept",
-    "ONE_BY_ONE": "decide: one subject an operation",
-    "K10": "statistics: counts leave as multiples of the smallest cell",
-    "K50": "statistics: counts leave as multiples of the smallest cell",
-    "HASHED": "shape: fields that identify somebody are withheld",
-}
-"""Obligations with another place in the river, and that place."""
-
-
-def check_all_discharged(bundle: Bundle) -> None:
-    """Refuse to start with an obligation or mask that nothing discharges: `ValueError` names it."""
-    for rule in bundle.rules.values():
-        for code in rule.obligations:
-            if not _discharged(code, rule):
-                raise ValueError(
-                    f"no handler discharges the obligation {code} of rule {rule.id} of the bundle {bundle.name}"
-                )
-    for (mask, kind), treatments in bundle.masks.items():
-        if mask is Mask.AMOUNT and not _OF_AMOUNTS.issuperset(treatments.treatments.values()):
-            raise ValueError(f"a treatment of texts cannot mask {mask} of {kind} in the bundle {bundle.name}")
-
-
-def _discharged(code: str, rule: Rule) -> bool:
-    if code in ("K10", "K50"):
-        return rule.level is Level.AGGREGATE
-    return code in FILTERS or code in DISCHARGED_ELSEWHERE
-
-
-_OF_AMOUNTS = frozenset({Treatment.KEEP, Treatment.DROP, Treatment.DROP_UNLESS_PUBLISHED})
-
-
-def shape(records: Sequence[Record], section: Section, setting: Setting) -> Shaped:
-    """Filter, cut to the granted fields, mask; marks stay on."""
-    hidden: Counter[str] = Counter()
-    kept = []
-    for record in records:
-        outcome = next(
-            filter(None, (FILTERS[code](record, setting) for code in _filters(setting.granted))), None
-        )
-        if outcome is None:
-            kept.append(record)
-        else:
-            hidden[outcome.value] += 1
-    granted = setting.granted
-    fields = fields_of(section.record)
-    withheld = {
-        field.name: Outcome.PERMIT_REDUCED
-        for bit, field in enumerate(fields)
-        if (granted.asked & ~granted.fields) >> bit & 1
-    }
-    shown = [field for bit, field in enumerate(fields) if granted.fields >> bit & 1]
-    if "HASHED" in granted.obligations:
-        withheld |= {field.name: Outcome.PERMIT_MASKED for field in shown if field.shown.identifies}
-        shown = [field for field in shown if not field.shown.identifies]
-    masks = _masks(shown, setting)
-    withheld |= dict.fromkeys(masks, Outcome.PERMIT_MASKED)
-    return Shaped(
-        records=tuple(_cut(record, shown, masks) for record in kept), hidden=dict(hidden), withheld=withheld
-    )
-
-
-def _filters(granted: Granted) -> list[str]:
-    return [code for code in granted.obligations if code in FILTERS]
-
-
-def _cut(record: Record, shown: list[FieldOf], masks: Mapping[str, Treatment]) -> Record:
-    values = {field.name: getattr(record, field.name) for field in shown}
-    for name, treatment in masks.items():
-        if values[name] is not None:
-            values[name] = MASKED[treatment](values[name])
-    # The identifier and the marks of a record are not content: connections and marks need them.
-    return type(record)(**{**values, "record_id": record.record_id, "marks": record.marks})
-
-
-def _masks(shown: list[FieldOf], setting: Setting) -> dict[str, Treatment]:
-    """The fields that are masked for this caller, and how."""
-    audience = setting.bundle.callers[setting.caller.type].audience
-    kind = setting.question.subject.kind
-    masks: dict[str, Treatment] = {}
-    for field in shown:
-        rule = setting.bundle.masks.get((field.shown.mask, kind)) if field.shown.mask else None
-        if rule is not None:
-            treatment = _settled(rule.treatments[audience], field, kind)
-            if treatment is not Treatment.KEEP:
-                masks[field.name] = treatment
-    return masks
-
-
-def _settled(treatment: Treatment, field: FieldOf, kind: SubjectKind) -> Treatment:
-    # What is published of an organisation is not published of the person who runs an individual business.
-    published = field.shown.published and kind in (SubjectKind.ORG, SubjectKind.GOV)
-    if treatment is Treatment.SURNAME_UNLESS_PUBLISHED:
-        return Treatment.KEEP if published else Treatment.SURNAME
-    if treatment is Treatment.DROP_UNLESS_PUBLISHED:
-        return Treatment.KEEP if published else Treatment.DROP
-    return treatment
-
-
 _COMPOUND_SURNAMES = frozenset(
     [
         "欧阳",
@@ -287,3 +188,116 @@ MASKED: dict[Treatment, Callable[..., str | None]] = {
     Treatment.COUNTY: _county,
     Treatment.DROP: _drop,
 }
+"""Treatments that change a value."""
+
+
+class Handlers(msgspec.Struct, frozen=True):
+    """What discharges obligations on records: the filters by obligation, the masks by treatment."""
+
+    filters: Mapping[str, Filter]
+    masks: Mapping[Treatment, Callable[..., str | None]]
+
+
+HANDLERS = Handlers(FILTERS, MASKED)
+"""Those of this product."""
+
+DISCHARGED_ELSEWHERE: dict[str, str] = {
+    "NO_CACHE": "connectors: nothing of the answer is kept",
+    "ONE_BY_ONE": "decide: one subject an operation",
+    "K10": "statistics: counts leave as multiples of the smallest cell",
+    "K50": "statistics: counts leave as multiples of the smallest cell",
+    "HASHED": "shape: fields that identify somebody are withheld",
+}
+"""Obligations with another place in the river, and that place."""
+
+
+def check_all_discharged(bundle: Bundle, handlers: Handlers = HANDLERS) -> None:
+    """Refuse to start with an obligation or mask that nothing discharges: `ValueError` names it."""
+    for rule in bundle.rules.values():
+        for code in rule.obligations:
+            if not _discharged(code, rule, handlers):
+                raise ValueError(
+                    f"no handler discharges the obligation {code} of rule {rule.id} of the bundle {bundle.name}"
+                )
+    for (mask, kind), treatments in bundle.masks.items():
+        if mask is Mask.AMOUNT and not _OF_AMOUNTS.issuperset(treatments.treatments.values()):
+            raise ValueError(f"a treatment of texts cannot mask {mask} of {kind} in the bundle {bundle.name}")
+
+
+def _discharged(code: str, rule: Rule, handlers: Handlers) -> bool:
+    if code in ("K10", "K50"):
+        return rule.level is Level.AGGREGATE
+    return code in handlers.filters or code in DISCHARGED_ELSEWHERE
+
+
+_OF_AMOUNTS = frozenset({Treatment.KEEP, Treatment.DROP, Treatment.DROP_UNLESS_PUBLISHED})
+
+
+def shape(
+    records: Sequence[Record], section: Section, setting: Setting, handlers: Handlers = HANDLERS
+) -> Shaped:
+    """Filter, cut to the granted fields, mask; marks stay on. Raises whatever a handler raises: then nothing of
+    the section may leave.
+    """
+    hidden: Counter[str] = Counter()
+    kept = []
+    # One that has no handler anywhere is a KeyError: it is never passed over.
+    codes = [code for code in setting.granted.obligations if code not in DISCHARGED_ELSEWHERE]
+    filters = [handlers.filters[code] for code in codes]
+    for record in records:
+        outcome = next(filter(None, (hides(record, setting) for hides in filters)), None)
+        if outcome is None:
+            kept.append(record)
+        else:
+            hidden[outcome.value] += 1
+    granted = setting.granted
+    fields = fields_of(section.record)
+    withheld = {
+        field.name: Outcome.PERMIT_REDUCED
+        for bit, field in enumerate(fields)
+        if (granted.asked & ~granted.fields) >> bit & 1
+    }
+    shown = [field for bit, field in enumerate(fields) if granted.fields >> bit & 1]
+    if "HASHED" in granted.obligations:
+        withheld |= {field.name: Outcome.PERMIT_MASKED for field in shown if field.shown.identifies}
+        shown = [field for field in shown if not field.shown.identifies]
+    masks = _masks(shown, setting)
+    withheld |= dict.fromkeys(masks, Outcome.PERMIT_MASKED)
+    return Shaped(
+        records=tuple(_cut(record, shown, masks, handlers) for record in kept),
+        hidden=dict(hidden),
+        withheld=withheld,
+    )
+
+
+def _cut(record: Record, shown: list[FieldOf], masks: Mapping[str, Treatment], handlers: Handlers) -> Record:
+    values = {field.name: getattr(record, field.name) for field in shown}
+    for name, treatment in masks.items():
+        if values[name] is not None:
+            values[name] = handlers.masks[treatment](values[name])
+    # The identifier and the marks of a record are not content: connections and marks need them.
+    return type(record)(**{**values, "record_id": record.record_id, "marks": record.marks})
+
+
+def _masks(shown: list[FieldOf], setting: Setting) -> dict[str, Treatment]:
+    """The fields that are masked for this caller, and how."""
+    audience = setting.bundle.callers[setting.caller.type].audience
+    kind = setting.question.subject.kind
+    masks: dict[str, Treatment] = {}
+    for field in shown:
+        rule = setting.bundle.masks.get((field.shown.mask, kind)) if field.shown.mask else None
+        if rule is not None:
+            treatment = _settled(rule.treatments[audience], field, kind)
+            if treatment is not Treatment.KEEP:
+                masks[field.name] = treatment
+    return masks
+
+
+def _settled(treatment: Treatment, field: FieldOf, kind: SubjectKind) -> Treatment:
+    # What is published of an organisation is not published of the person who runs an individual business.
+    published = field.shown.published and kind in (SubjectKind.ORG, SubjectKind.GOV)
+    if treatment is Treatment.SURNAME_UNLESS_PUBLISHED:
+        return Treatment.KEEP if published else Treatment.SURNAME
+    if treatment is Treatment.DROP_UNLESS_PUBLISHED:
+        return Treatment.KEEP if published else Treatment.DROP
+    return treatment

@@ -57,11 +57,11 @@ SENTENCES: dict[Outcome, str] = {
     Outcome.DENY_NO_AUTHORISATION_SCOPE: (
         "超出授权范围 The authorization is for another subject, grantee, purpose or category."
     ),
-    Outcome.DENY_JURISDICTION: "超出辖区 The subject is outside the division of the unit.",
+    Outcome.DENY_JURISDICTION: "超出辖区 The unit is a department of another province.",
     Outcome.DENY_TIME: "超出公示或查询期限 The record is outside its publication period or inquiry limit.",
     Outcome.DENY_REPAIRED: "已修复 The record was repaired or withdrawn.",
     Outcome.DENY_PROHIBITED: "禁止 The law forbids this information to be given.",
-    Outcome.DENY_BULK: "批量查询受限 The rule gives one subject an operation.",
+    Outcome.DENY_BULK: "批量查询受限 More subjects are asked for than may be at once or in a day.",
     Outcome.DENY_LAW_NAMED: "缺少法定依据 An article that makes the fact relevant must be named.",
     Outcome.DENY_MEASURE: "措施不在清单 The measure is not on the list of measures, or not this caller's to take.",
     Outcome.DENY_DEGREE: "超出失信程度 The measure goes beyond the degree of what the inquiry gave.",

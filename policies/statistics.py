@@ -61,7 +61,9 @@ def decide_statistics(
 ) -> Allowed | Denied:
     """Whether the caller may have counts of a category, before any source is asked.
 
-    The smallest cell is the rule's, or the one that the caller declares (its study's) where that is larger.
+    The smallest cell is the rule's. One that the caller declares (its study's), where that is larger, is rounded
+    up to a multiple of the rule's: then its counts follow from those that anybody gets. Multiples of the caller's
+    own choice would meet in the exact number.
     """
     cell = decide_without_subject(
         table, caller, purpose, kind, category, evidence, levels=_COUNTED, findings=findings
@@ -86,7 +88,7 @@ def decide_statistics(
             rule=cell.rule.id,
             condition=unkept,
         )
-    return Allowed(cell, max(smallest, evidence.minimum_cell or 1))
+    return Allowed(cell, -(-(evidence.minimum_cell or 1) // smallest) * smallest)
 
 
 def release(counts: Iterable[Count], smallest_cell: int) -> Released:

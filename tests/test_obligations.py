@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.shape import ask_for
 from policies.bundle import Bundle, Publication, Treatment, load
 from policies.caller import Caller
 from policies.catalogue import (
@@ -35,7 +36,15 @@ from policies.catalogue import (
 from policies.decision import Granted, Question
 from policies.evidence import Evidence
 from policies.identifiers import SubjectKey
-from policies.obligations import Setting, Shaped, check_all_discharged, shape
+from policies.obligations import (
+    DISCHARGED_ELSEWHERE,
+    FILTERS,
+    Handlers,
+    Setting,
+    Shaped,
+    check_all_discharged,
+    shape,
+)
 from policies.outcomes import Outcome
 from policies.table import Cell
 from policies.vocabulary import AmountBand, Level, Mark, Mask, Performance, Severity, SubjectKind
@@ -556,6 +565,38 @@ def test_what_is_withheld_does_not_tell_whether_there_is_a_record() -> None:
             == shaped(of, full).withheld
             == shaped(of, Registration(record_id="r")).withheld
         )
+
+
+# NO_CACHE
+
+
+def test_no_cache_keeps_the_answer_nowhere() -> None:
+    """Connectors keep what may be kept alone; what they are told is settled here."""
+
+    def may_cache(*obligations: str, kind: SubjectKind = ORG, bundle: Bundle = BUNDLE) -> bool:
+        of = setting("PENALTY", obligations=obligations, kind=kind, bundle=bundle)
+        return ask_for(of.question, of.granted, bundle).may_cache
+
+    assert may_cache("VISIBLE")
+    assert not may_cache("VISIBLE", "NO_CACHE")
+    assert not may_cache("VISIBLE", kind=NP)
+    unstored = msgspec.structs.replace(BUNDLE.categories["PENALTY"], never_stored=True)
+    bundle = msgspec.structs.replace(BUNDLE, categories=BUNDLE.categories | {"PENALTY": unstored})
+    assert not may_cache("VISIBLE", bundle=bundle)
+
+
+# An obligation that nothing discharges
+
+
+def test_a_filter_that_is_not_there_is_never_passed_over() -> None:
+    with pytest.raises(KeyError, match="VISIBLE"):
+        shape((), SECTION_OF["PENALTY", ORG], setting("PENALTY"), Handlers({}, {}))
+
+
+@pytest.mark.parametrize("code", ["NO_CACHE", "ONE_BY_ONE", "HASHED", *FILTERS])
+def test_every_obligation_has_one_place_where_it_is_discharged(code: str) -> None:
+    assert (code in FILTERS) is not (code in DISCHARGED_ELSEWHERE)
+    assert code in {c for rule in BUNDLE.rules.values() for c in rule.obligations}
 
 
 # HASHED

@@ -183,14 +183,15 @@ def ledger(folder: Path, *bodies: bytes) -> Path:
 
 
 ROW = (
-    '{"version": %d, "time": "2026-11-20T09:00:00.000+00:00", "day": "2026-11-20", "outcome": "ANSWERED",'
+    '{"version": %d, "catalogue": "%s", "evidence": {}, "quota": null, "withdrawals": true, "registers": [], "counts": [], "logs": [],'
+    ' "time": "2026-11-20T09:00:00.000+00:00", "day": "2026-11-20", "outcome": "ANSWERED",'
     ' "caller": {"unit": "11990000FAKE000483", "unit_name": "示例局", "type": "COURT", "level": null,'
     ' "division": null, "officer": null, "client": "c", "token": "t", "purposes": ["PUBLIC_VIEW"],'
     ' "categories": null, "synthetic_only": false}, "purpose": "PUBLIC_VIEW", "on_denied": "FILTER",'
     ' "searches": [], "subjects": [{"subject": "5f", "kind": "ORG", "scheme": "credit_code",'
-    ' "synthetic": true, "self": false, "warnings": [], "evidence": {}, "of": 1, "sections": [{"category":'
-    ' "PENALTY", "asked": 1, "rule": "R080", "level": "PUBLIC", "fields": 1, "proven": [],'
-    ' "outcome": "PERMIT"}]}]}' % record.VERSION
+    ' "synthetic": true, "self": false, "warnings": [], "over_quota": false, "evidence": {}, "of": 1,'
+    ' "sections": [{"category": "PENALTY", "asked": 1, "rule": "R080", "level": "PUBLIC", "fields": 1, "proven": [],'
+    ' "outcome": "PERMIT"}]}]}' % (record.VERSION, record.CATALOGUE)
 ).encode()
 
 

@@ -391,7 +391,10 @@ async def test_the_row_says_what_proved_a_condition(sandbox: Sandbox, tmp_path: 
         assert (await section_of(client, BANK, query, id={"resident": PERSON}, a=own))["state"] == "DENIED"
     proven, unknown, representative = _rows(tmp_path)
     assert _proven(proven) == {"PLAN": "register plans", "OWN_SUBJECTS": "register plans"}
-    assert proven["registers"] == [{"register": "plans", "number": "I-1", "answer": "ENTRY"}]
+    (plan,) = proven["registers"]
+    said = plan.pop("entry")
+    assert plan == {"register": "plans", "number": "I-1", "answer": "ENTRY"}
+    assert (said["open"], said["own"], said["subjects"]) == (True, True, [0])
     assert unknown["registers"] == [{"register": "plans", "number": "I-99", "answer": "NONE"}]
     assert CLEAN not in json.dumps(representative)
     answers = {asked["register"]: asked["answer"] for asked in representative["registers"]}

@@ -24,7 +24,7 @@ from policies.evidence import Evidence
 from policies.identifiers import credit_code
 from policies.obligations import check_all_discharged
 from policies.outcomes import Denied
-from policies.quota import remaining
+from policies.quota import admit
 from policies.table import Cell, compile_table
 from policies.vocabulary import Level, Mask, Severity, SubjectKind
 
@@ -159,14 +159,15 @@ def test_its_obligations_are_all_discharged() -> None:
         ("COOPERATIVE_LENDER", "LOAN_PRECHECK", 199, 1),
         ("BANK", "LOAN_PRECHECK", 200, 0),
         ("BANK", "LOAN_PRECHECK", 500, 0),
-        ("BANK", "PUBLIC_VIEW", 500, None),
-        ("COURT", "JUDICIAL", 0, None),
     ],
 )
-def test_a_quota_counts_the_subjects_of_a_day(
-    caller: str, purpose: str, asked: int, left: int | None
-) -> None:
-    assert remaining(SMALL, caller, purpose, asked) == left
+def test_a_quota_counts_the_subjects_of_a_day(caller: str, purpose: str, asked: int, left: int) -> None:
+    before = [str(number) for number in range(asked)]
+    assert admit(SMALL.quotas[caller, purpose], before, before).left == left
+
+
+def test_what_no_quota_names_has_none() -> None:
+    assert not {("BANK", "PUBLIC_VIEW"), ("COURT", "JUDICIAL")} & SMALL.quotas.keys()
 
 
 # The schema, and a service

@@ -159,13 +159,14 @@ def decided(
     [
         (SubjectKind.ORG, "PENALTY", 1, 10),
         (SubjectKind.IND, "PENALTY", 10, 10),
-        (SubjectKind.ORG, "PENALTY", 25, 25),
+        (SubjectKind.ORG, "PENALTY", 20, 20),
+        (SubjectKind.ORG, "PENALTY", 25, 30),
         (SubjectKind.NP, "SERIOUS_LIST", 1, 50),
         (SubjectKind.NP, "SERIOUS_LIST", 20, 50),
-        (SubjectKind.NP, "SERIOUS_LIST", 80, 80),
+        (SubjectKind.NP, "SERIOUS_LIST", 80, 100),
     ],
 )
-def test_the_smallest_cell_is_the_rules_or_the_studys_larger_one(
+def test_the_smallest_cell_is_the_rules_or_a_multiple_of_it_for_the_study(
     kind: SubjectKind, category: str, minimum: int, expected: int
 ) -> None:
     allowed = decided(category, kind, minimum=minimum)
