@@ -72,7 +72,7 @@ class AccessLog:
 
 def _entry(row: Body, wanted: str) -> AccessLogEntry:
     """A row as its subject reads it; an inquiry that asked for it twice is one."""
-    about = [subject for subject in row["subjects"] if subject["subject"] == wanted]
+    about = [subject for subject in row["subjects"] if _is_about(subject, wanted)]
     sections = [section for subject in about for section in subject["sections"]]
     evidence: Mapping[str, Any] = about[0]["evidence"]
     return AccessLogEntry(
@@ -89,6 +89,11 @@ def _entry(row: Body, wanted: str) -> AccessLogEntry:
         denied=_categories(sections, "DENY"),
         rules=_each(section.get("rule") for section in sections),
     )
+
+
+def _is_about(about: Body, subject: str | None) -> bool:
+    """Whether part of a row is about this subject, under whichever of its identifiers; None: any."""
+    return subject in (None, about["subject"], about.get("known_as"))
 
 
 def _categories(sections: Sequence[Body], outcome: str) -> tuple[str, ...]:
@@ -110,7 +115,7 @@ class _Decision(msgspec.Struct, frozen=True):
 def _decisions(row: Body, subject: str | None) -> Iterator[_Decision]:
     """The decisions of a row, or those of them about one subject."""
     for about in row["subjects"]:
-        if subject in (None, about["subject"]):
+        if _is_about(about, subject):
             for section in about["sections"]:
                 yield _Decision(section["category"], section["outcome"], section.get("rule"))
     if subject is None:
@@ -200,7 +205,7 @@ def _value(row: Body, decision: _Decision | None, dimension: LogDimension) -> st
 def _logged(row: Body, subject: str | None, applied: bool) -> LoggedInquiry:
     decisions = list(_decisions(row, subject))
     # Of other subjects of the same inquiry the log of one tells nothing.
-    subjects = [about["subject"] for about in row["subjects"] if subject in (None, about["subject"])]
+    subjects = [about["subject"] for about in row["subjects"] if _is_about(about, subject)]
     return LoggedInquiry(
         receipt=row["receipt"],
         time=datetime.fromisoformat(row["time"]),

@@ -173,7 +173,8 @@ def _put(index: apsw.Connection, position: int, body: Body, digest: bytes) -> No
         (position, body.get("receipt"), kind, body.get("day"), digest),
     )
     if kind == INQUIRY:
-        subjects = {(each["subject"], position) for each in body["subjects"]}
+        named = (name for each in body["subjects"] for name in (each["subject"], each.get("known_as")))
+        subjects = {(name, position) for name in named if name is not None}
         index.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", sorted(subjects))
     elif kind == APPLICATION and body["outcome"] == RECORDED:
         # Of two that were recorded at once in different processes the first one counts.

@@ -212,6 +212,7 @@ def _subject(
     subject = question.subject
     return {
         "subject": keyed_hash(key, subject.hash_input),
+        "known_as": _known_as(sections, key),
         "kind": subject.kind.value,
         "scheme": subject.scheme,
         "synthetic": subject.synthetic,
@@ -225,6 +226,12 @@ def _subject(
             for category, decision in decided.items()
         ],
     }
+
+
+def _known_as(sections: Mapping[str, ShapedSection], key: bytes) -> str | None:
+    """The subject by its credit code, so that its log shows who looked it up by another identifier."""
+    known = (section.known_as for section in sections.values() if section.known_as is not None)
+    return next((keyed_hash(key, subject.hash_input) for subject in known), None)
 
 
 def _evidence(evidence: Evidence, key: bytes) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from gateway.bind import BoundLookup, Call
 from gateway.judge import Judgement
 from policies.access_log import CATEGORY
 from policies.bundle import Bundle
-from policies.catalogue import SECTION_OF, Record
+from policies.catalogue import SECTION_OF, Record, Registration, fields_of
 from policies.decision import Granted, Question
 from policies.evidence import Evidence
+from policies.identifiers import REGISTRATION_NUMBER, IdentifierError, SubjectKey, credit_code
 from policies.obligations import Handlers, Setting, Shaped, shape
 from policies.outcomes import Denied, Outcome
 from policies.vocabulary import SectionState, SubjectKind
@@ -26,11 +27,13 @@ class ShapedSection(msgspec.Struct, frozen=True):
     """A section as it is answered, and what its shaping hid (for the ledger alone).
 
     `failed` is set for one that was granted and is not given, because an obligation of it could not be kept.
+    `known_as` is the subject by its credit code, where it was asked for by another identifier.
     """
 
     answer: SectionAnswer
     hidden: Mapping[str, int]
     failed: Denied | None = None
+    known_as: SubjectKey | None = None
 
 
 def ask_for(question: Question, granted: Granted, bundle: Bundle) -> Ask:
@@ -42,10 +45,31 @@ def ask_for(question: Question, granted: Granted, bundle: Bundle) -> Ask:
     return Ask(
         subject=subject,
         category=category.code,
-        fields=granted.fields,
+        fields=granted.fields | _identifying(subject, category.code),
         ground=_ground(question, granted),
         may_cache=not kept_nowhere,
     )
+
+
+def _identifying(subject: SubjectKey, category: str) -> int:
+    """What the ledger must learn to name a subject by its credit code; it is shown only where it is granted."""
+    return _CREDIT_CODE if subject.scheme == REGISTRATION_NUMBER and category == "REG_ORG" else 0
+
+
+_CREDIT_CODE = sum(
+    1 << bit for bit, field in enumerate(fields_of(Registration)) if field.name == "credit_code"
+)
+
+
+def _known_as(subject: SubjectKey, answers: Sequence[SourceAnswer]) -> SubjectKey | None:
+    if subject.scheme != REGISTRATION_NUMBER:
+        return None
+    records = (record for answer in answers for record in answer.records)
+    codes = (record.credit_code for record in records if isinstance(record, Registration))
+    try:
+        return next((credit_code(code) for code in codes if code is not None), None)
+    except IdentifierError:
+        return None
 
 
 def _ground(question: Question, granted: Granted) -> Ground:
@@ -104,6 +128,7 @@ def shape_section(
             records=records,
         ),
         hidden,
+        known_as=_known_as(setting.question.subject, answers),
     )
 
 

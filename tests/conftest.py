@@ -1,10 +1,12 @@
 """One sandbox and one gateway for all tests of a process; each test leaves them without faults."""
 
 import ipaddress
+import os
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 from service import Client, gateway
@@ -30,6 +32,11 @@ def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_loopback_only)
+
+# The same examples on every run, so that what passed passes again; HYPOTHESIS_PROFILE=explore looks for new ones.
+hypothesis.settings.register_profile("same", derandomize=True, database=None)
+hypothesis.settings.register_profile("explore")
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest_asyncio.fixture(scope="session")

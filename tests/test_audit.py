@@ -54,6 +54,17 @@ async def alone(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Client]:
         yield client
 
 
+async def test_a_look_by_registration_number_is_in_the_log_by_credit_code(alone: Client) -> None:
+    query = """query($id: SubjectId!) { inquiry(purpose: SUPERVISION, evidence: {inspectionPlanNumber: "I-1"}) {
+      receipt { id } subject(id: $id) { ... on RegisteredSubject { registration { state record { name } } } } } }"""
+    number = {"id": {"registrationNumber": "990100000000013"}}
+    body = await alone.ask(BUREAU, query, number)
+    assert body["data"]["inquiry"]["subject"]["registration"]["state"] == "HAS"
+    own = await alone.ask("subject-portal", OWN, {"id": {"creditCode": CLEAN}})
+    seen = own["data"]["inquiry"]["subject"]["accessLog"]["records"]["nodes"]
+    assert [node["recordId"] for node in seen] == [body["data"]["inquiry"]["receipt"]["id"]]
+
+
 async def look(client: Client, code: str, caller: str = BUREAU, **more: str) -> str:
     body = await client.ask(caller, SUPERVISE, {"id": {"creditCode": code}, **more})
     return str(body["data"]["inquiry"]["receipt"]["id"])
