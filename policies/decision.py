@@ -93,10 +93,25 @@ Artefacts = Mapping[str, Authorization | str]
 
 def decide(table: Table, caller: Caller, question: Question) -> dict[str, Possible | Denied]:
     """What is possible of each category asked, before anything is verified or fetched."""
-    return {
-        category: _decide_category(table, caller, question, category, asked)
-        for category, asked in question.sections.items()
-    }
+    decided: dict[str, Possible | Denied] = {}
+    # One rule gives several categories on the same conditions: they are looked at once.
+    looked_at: dict[str, _Looked | Denied] = {}
+    for category, asked in question.sections.items():
+        cell = foresee(table, caller, question.purpose, question.subject.kind, category)
+        if isinstance(cell, Denied):
+            decided[category] = cell
+            continue
+        found = looked_at.get(cell.rule.id)
+        if found is None:
+            found = looked_at[cell.rule.id] = _look_at_conditions(table, caller, question, cell)
+        decided[category] = (
+            found
+            if isinstance(found, Denied)
+            else Possible(
+                cell=cell, asked=asked, proven=found.proven, open=found.open, references=found.references
+            )
+        )
+    return decided
 
 
 def foresee(table: Table, caller: Caller, purpose: str, kind: SubjectKind, category: str) -> Cell | Denied:
@@ -182,13 +197,17 @@ def _no_rule(
     return Denied(code=code, basis=basis, remedy=remedy)
 
 
-def _decide_category(
-    table: Table, caller: Caller, question: Question, category: str, asked: int
-) -> Possible | Denied:
+class _Looked(msgspec.Struct, frozen=True):
+    """The conditions of a rule that nothing denies: what is proven, and what is open."""
+
+    proven: tuple[Proven, ...]
+    open: tuple[tuple[str, str], ...]
+    references: tuple[tuple[str, Reference], ...]
+
+
+def _look_at_conditions(table: Table, caller: Caller, question: Question, cell: Cell) -> _Looked | Denied:
+    """What the subject and the evidence say of a rule; the same for all of its cells about this kind of subject."""
     subject = question.subject
-    cell = foresee(table, caller, question.purpose, subject.kind, category)
-    if isinstance(cell, Denied):
-        return cell
     # (5) a token for synthetic subjects reaches no other
     if caller.synthetic_only and not subject.synthetic:
         return _denied(
@@ -211,13 +230,7 @@ def _decide_category(
         else:
             still_open += [(code, field) for field in found.artefacts]
             references += [(code, reference) for reference in found.references]
-    return Possible(
-        cell=cell,
-        asked=asked,
-        proven=tuple(proven),
-        open=tuple(still_open),
-        references=tuple(references),
-    )
+    return _Looked(tuple(proven), tuple(still_open), tuple(references))
 
 
 class _Open(msgspec.Struct, frozen=True):
