@@ -8,8 +8,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,12 @@ import httpx
 import uvicorn
 from graphql import print_schema
 
-from connectors.problems import SourceFileError
 from connectors.sandbox.issuer import CLIENTS
 from connectors.sandbox.server import SandboxOptions
 from connectors.sandbox.server import run as run_sandbox
 from gateway.app import create_app, load_bundle, utc_now
 from gateway.demo import DEFAULT_PORT, SANDBOX_PORT, run_demo
-from gateway.ledger import LedgerFailure, load_or_create_key
+from gateway.ledger import load_or_create_key
 from gateway.ledger import verify as verify_ledger
 from gateway.logs import configure_logs
 from gateway.policy_commands import policy
@@ -33,6 +31,7 @@ from gateway.reload import Reload
 from gateway.river import PROVINCE_TIME
 from gateway.settings import ServerSettings, SettingsError, load_settings
 from gateway.tokens import TokenError, fetch_token
+from gateway.usage import one_line_errors
 from gateway.visibility import TokenLimits, visible_schema
 from policies.explain import require_known
 from policies.table import Tables
@@ -59,7 +58,7 @@ def serve(config: Path) -> None:
 
     Writes one JSON line to standard output when it is ready, with its address; logs go to standard error.
     """
-    with _one_line_errors():
+    with one_line_errors():
         settings = load_settings(config, os.environ)
         configure_logs(settings.log.level)
         listener = _listen(settings.server)
@@ -113,18 +112,6 @@ def _listen(server: ServerSettings) -> socket.socket:
     return listener
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """What is wrong with what the operator gave is a message, not a traceback."""
-    try:
-        yield
-    except (ValueError, SourceFileError, LedgerFailure, TokenError, httpx.InvalidURL) as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        raise click.ClickException(f"{place}{error.strerror or error}") from error
-
-
 @main.command()
 @click.option("--subjects", default=2000, show_default=True, help="How many synthetic subjects.")
 @click.option("--seed", default=99, show_default=True, help="Seed of the synthetic subjects.")
@@ -138,7 +125,7 @@ def _one_line_errors() -> Iterator[None]:
 def sandbox(subjects: int, seed: int, registrations: Path | None, base_port: int, today: Any) -> None:
     """Run the sandbox sources and the token issuer, one port each, on loopback."""
     day: date | None = today.date() if today else None
-    with _one_line_errors():
+    with one_line_errors():
         run_sandbox(
             SandboxOptions(
                 subjects=subjects, seed=seed, registrations=registrations, base_port=base_port, today=day
@@ -177,7 +164,7 @@ def demo(once: bool, port: int, sandbox_port: int, state: Path, registrations: P
 @click.option("--issuer", default=ISSUER, show_default=True, help="Address of the token issuer.")
 def token(client: str, secret: str | None, persona: str | None, issuer: str) -> None:
     """Print an access token by client credentials."""
-    with _one_line_errors():
+    with one_line_errors():
         print(asyncio.run(fetch_token(issuer, client, secret or CLIENTS[client].secret, persona)))
 
 
@@ -219,7 +206,7 @@ def authorize(
         "days": days,
         "consent": consent,
     }
-    with _one_line_errors():
+    with one_line_errors():
         print(_authorization(issuer, body))
 
 
@@ -246,7 +233,7 @@ def _authorization(issuer: str, body: dict[str, Any]) -> str:
 @click.option("--caller", help="Caller type: print only what callers of this type may ever use today.")
 def schema(bundle: str, caller: str | None) -> None:
     """Print the schema (SDL) that the bundle makes."""
-    with _one_line_errors():
+    with one_line_errors():
         loaded = load_bundle(bundle)
         full = build_schema(loaded)
         if caller is None:
@@ -269,7 +256,7 @@ def ledger() -> None:
 @click.option("--receipt", help="position:hash of a receipt (extensions.receipt) that must be in the ledger.")
 def ledger_verify(config: Path | None, path: Path | None, key_file: Path | None, receipt: str | None) -> None:
     """Look for changed, missing and reordered rows; exit 1 when one is found."""
-    with _one_line_errors():
+    with one_line_errors():
         if config is not None:
             settings = load_settings(config, os.environ)
             path, key_file = path or Path(settings.ledger.path), key_file or Path(settings.ledger.key_file)

@@ -7,8 +7,6 @@ something given cannot be used; 2 for a wrong command line.
 import re
 import sys
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 
@@ -16,8 +14,9 @@ import click
 
 from gateway import replay as replaying
 from gateway.app import load_bundle, utc_now
-from gateway.ledger import LedgerFailure, read_rows
+from gateway.ledger import read_rows
 from gateway.river import PROVINCE_TIME
+from gateway.usage import one_line_errors
 from policies import check as checking
 from policies import difference, explain, matrix
 from policies.bundle import Bundle, BundleError
@@ -67,7 +66,7 @@ def policy_explain(
     day: datetime | None,
 ) -> None:
     """Say why a caller gets a category for a purpose, or why not, and what would make it lawful."""
-    with _one_line_errors():
+    with one_line_errors():
         table = compile_table(_loaded(bundle), _day(day))
         found = explain.explain(
             table,
@@ -97,7 +96,7 @@ def policy_matrix(
     bundle: str, form: str, caller: str | None, output: Path | None, day: datetime | None
 ) -> None:
     """Print who may learn what for which purpose."""
-    with _one_line_errors():
+    with one_line_errors():
         today = _day(day)
         table = compile_table(_loaded(bundle), today)
         if form == "csv":
@@ -120,7 +119,7 @@ def policy_matrix(
 @_day_option
 def policy_diff(old: str, new: str, approve: bool, day: datetime | None) -> None:
     """Say what the bundle NEW changes against OLD; exit 1 when it widens without --approve."""
-    with _one_line_errors():
+    with one_line_errors():
         changes = difference.compare(_loaded(old), _loaded(new), _day(day))
     click.echo(difference.text(changes))
     widening = difference.needing_approval(changes)
@@ -137,7 +136,7 @@ def policy_diff(old: str, new: str, approve: bool, day: datetime | None) -> None
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many of the newest rows.")
 def policy_replay(bundle: str, path: Path, limit: int | None) -> None:
     """Decide the ledger's inquiries again with BUNDLE, and say which would now be refused or allowed."""
-    with _one_line_errors():
+    with one_line_errors():
         tables = Tables(_loaded(bundle))
         rows = read_rows(path)
         found = replaying.replay(rows if limit is None else deque(rows, limit), tables)
@@ -149,7 +148,7 @@ def policy_replay(bundle: str, path: Path, limit: int | None) -> None:
 @_day_option
 def policy_check(bundle: str, day: datetime | None) -> None:
     """Enumerate all that the rules give and report what is wrong; exit 1 on an error."""
-    with _one_line_errors():
+    with one_line_errors():
         findings = checking.check(_loaded(bundle), _day(day))
     click.echo(checking.report(findings))
     if any(finding.severity == "ERROR" for finding in findings):
@@ -170,15 +169,3 @@ def _loaded(name: str) -> Bundle:
         raise click.ClickException(f"bundle {name}: {error.problems[0]}{more}") from error
     except FileNotFoundError as error:
         raise click.ClickException(f"bundle {name}: no such bundle or directory") from error
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """What is wrong with what the operator gave is a message, not a traceback."""
-    try:
-        yield
-    except (ValueError, LedgerFailure) as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        raise click.ClickException(f"{place}{error.strerror or error}") from error
