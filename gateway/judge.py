@@ -96,18 +96,28 @@ async def judge(
     now = int(call.now.timestamp())
     minor = any(is_minor(question.subject, call.today) for question in call.questions)
     asked_at = asyncio.get_running_loop().time()
-    # A call that is refused whole has nothing looked up.
-    references = () if minor else dict.fromkeys(_references(table, caller, call, possible, read, now))
-    registers = await _look_up(references, call, sources, deadline * REGISTERS_SHARE)
-    findings = Findings(call.today, registers)
-    decisions = tuple(
+    verified = [
         {
-            category: close(table, caller, question, part, _mine(question, part, read), now, findings)
+            category: verify(table, caller, question, part, _mine(question, part, read), now)
             if isinstance(part, Possible)
             else part
             for category, part in parts.items()
         }
         for question, parts in zip(call.questions, possible, strict=True)
+    ]
+    # A call that is refused whole has nothing looked up.
+    references = () if minor else dict.fromkeys(_references(table, caller, call, verified))
+    registers = await _look_up(references, call, sources, deadline * REGISTERS_SHARE)
+    findings = Findings(call.today, registers)
+    decisions = tuple(
+        {
+            # What artefacts had to prove is settled: only references are left.
+            category: close(table, caller, question, part, {}, now, findings)
+            if isinstance(part, Possible)
+            else part
+            for category, part in parts.items()
+        }
+        for question, parts in zip(call.questions, verified, strict=True)
     )
     return Judgement(
         decisions=decisions,
@@ -191,17 +201,13 @@ def _references(
     table: Table,
     caller: Caller,
     call: Call,
-    possible: Iterable[Mapping[str, Possible | Denied]],
-    read: Mapping[str, Authorization | str],
-    now: int,
+    verified: Iterable[Mapping[str, Possible | Denied]],
 ) -> Iterator[Reference]:
     """What the sections, searches, counts and logs that are still possible hang on."""
-    for question, parts in zip(call.questions, possible, strict=True):
+    for parts in verified:
         for part in parts.values():
             if isinstance(part, Possible):
-                verified = verify(table, caller, question, part, _mine(question, part, read), now)
-                if isinstance(verified, Possible):
-                    yield from (reference for _, reference in verified.references)
+                yield from (reference for _, reference in part.references)
     if any(lookup.search is not None for lookup in call.lookups):
         yield from references_of_search(table, caller, call.purpose, call.evidence)
     if any(lookup.log is not None and not lookup.questions for lookup in call.lookups):
