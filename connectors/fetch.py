@@ -30,13 +30,14 @@ from connectors.answers import (
 )
 from connectors.cache import AnswerCache
 from connectors.loader import check_url, read_sources
-from connectors.lookup import Clock, Lookup, Source
+from connectors.lookup import Lookup
 from connectors.problems import SourceFileError, SourceKeyError
 from connectors.registers import RegisterLookup
 from connectors.search import Search
 from connectors.source import SourceFile
 from connectors.statistics import Statistics
 from connectors.transport import certificates, open_transport, silence_wire_logs
+from connectors.upstream import Clock, Source
 from policies.registers import Reference, Register
 from policies.vocabulary import SubjectKind
 

@@ -1,71 +1,27 @@
-"""Asking one source: its connections and time limits, and its lookups with batches, pages and cache."""
+"""Asking one source for one category: batches, pages, cache."""
 
 import asyncio
 import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import httpx
 import msgspec
 
-from connectors.answers import Ask, FaultCode, Ground, SourceAnswer, SourceFaultError
+from connectors.answers import Ask, FaultCode, SourceAnswer, SourceFaultError
 from connectors.cache import AnswerCache
 from connectors.conversions import UnreadableError, text_of
-from connectors.mapping import MISSING, RecordMap, Row, Rows, open_envelope, path_of, value_at
+from connectors.envelope import MISSING, Row, Rows, path_of, value_at
+from connectors.mapping import RecordMap
 from connectors.request import RequestTemplate, variables_of
-from connectors.source import LookupFile, Scheme, SourceFile
-from connectors.transport import exchange
+from connectors.source import LookupFile, Scheme
+from connectors.upstream import Source
 from policies.vocabulary import SubjectKind
 
-Clock = Callable[[], datetime]
-
 _log = logging.getLogger(__name__)
-
-
-class Source:
-    """One source at run time. At most `concurrency` calls are under way at once, whoever asks."""
-
-    def __init__(
-        self,
-        file: SourceFile,
-        url: str,
-        variables: Mapping[str, str],
-        transport: httpx.AsyncBaseTransport,
-        clock: Clock,
-    ) -> None:
-        self.file = file
-        self.url = url
-        self.secrets = variables
-        self.transport = transport
-        self._clock = clock
-        self._slots = asyncio.Semaphore(file.concurrency)
-
-    async def within(self, until: float, rows: Callable[[], Awaitable[Rows]]) -> Rows:
-        """What `rows` gathers, if it is there by `until` (loop time) and within the source's own time."""
-        try:
-            if asyncio.get_running_loop().time() >= until:
-                raise TimeoutError
-            async with asyncio.timeout_at(until), self._slots, asyncio.timeout(self.file.timeout_seconds):
-                return await rows()
-        except TimeoutError:
-            raise SourceFaultError(FaultCode.TIMEOUT, "no answer in time") from None
-
-    async def rows(
-        self, template: RequestTemplate, asked: Mapping[str, Any], ground: Ground, *, idempotent: bool
-    ) -> Rows:
-        """The rows that one request brings; raises SourceFaultError."""
-        asked_at = self._clock()
-        reply = await exchange(
-            self.transport,
-            lambda: template.build(asked, ground, self._clock()),
-            idempotent=idempotent,
-            limit=self.file.max_body_bytes,
-        )
-        return open_envelope(reply, self.file.envelope, asked_at)
 
 
 class Lookup:

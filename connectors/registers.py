@@ -6,11 +6,11 @@ from typing import Any
 
 from connectors.answers import FaultCode, Ground, RegisterAnswer, SourceFaultError
 from connectors.conversions import Converter, UnreadableError, converter, text_of
-from connectors.lookup import Source
-from connectors.mapping import MISSING, Row, path_of, value_at
+from connectors.envelope import MISSING, Row, path_of, value_at
 from connectors.problems import SourceKeyError
 from connectors.request import RequestTemplate
 from connectors.source import FieldMap, RegisterFile, Scheme, SourceFile
+from connectors.upstream import Source
 from policies.catalogue import FieldOf, Shown
 from policies.registers import Entry, Reference
 from policies.vocabulary import Level

@@ -5,11 +5,11 @@ from typing import Any
 
 from connectors.answers import FaultCode, Ground, Hit, SearchAnswer, SourceFaultError
 from connectors.conversions import UnreadableError, text_of
-from connectors.lookup import Source
-from connectors.mapping import Row, Rows, path_of, value_at
+from connectors.envelope import Row, Rows, path_of, value_at
 from connectors.problems import SourceKeyError
 from connectors.request import RequestTemplate
 from connectors.source import SearchFile
+from connectors.upstream import Source
 
 
 class Search:

@@ -4,9 +4,9 @@ import logging
 
 from connectors.answers import CountAnswer, CountAsk, Fault, FaultCode, Ground, SourceFaultError
 from connectors.conversions import UnreadableError, text_of
-from connectors.lookup import Source
-from connectors.mapping import MISSING, Row, Rows, path_of, value_at
+from connectors.envelope import MISSING, Row, Rows, path_of, value_at
 from connectors.request import RequestTemplate
+from connectors.upstream import Source
 from policies.vocabulary import Dimension
 
 MOST_GROUPS = 5000

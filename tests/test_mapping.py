@@ -11,7 +11,8 @@ import pytest
 
 from connectors.answers import SourceFaultError
 from connectors.conversions import UnreadableError, amount, capital, converter
-from connectors.mapping import RecordMap, open_envelope
+from connectors.envelope import open_envelope
+from connectors.mapping import RecordMap
 from connectors.problems import SourceKeyError
 from connectors.source import Envelope, FieldMap, LookupFile, SourceFile, Values
 from connectors.transport import Reply
