@@ -3,13 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test check proof lock
+.PHONY: help setup demo test check proof fuzz bench lock
 
 help:
 	@echo "make demo   set up, start sandbox and gateway on loopback, run the showcase, stay up (ONCE=1: end)"
 	@echo "make test   set up and run every test, real servers and a real browser included"
 	@echo "make check  lint, types, import contracts"
 	@echo "make proof  compare every cell of the policy with two other readings of it (minutes)"
+	@echo "make fuzz   compare new operations by both forms of execution (SECONDS=600; FUZZ_SEED=… begins at a seed)"
+	@echo "make bench  measure the gateway and its peers on the same work (half an hour)"
 	@echo "make lock   resolve requirements.lock anew from pyproject.toml"
 
 setup: .venv/ready
@@ -40,6 +42,13 @@ test: setup
 # Every cell of the example bundle, in every state of authorization, by the table, a slow reading and Cedar.
 proof: setup
 	PROOF=all $(BIN)/python -m pytest tests/test_policy_proof.py --timeout 3000
+
+# New operations by both forms; FUZZ_SEED=… begins at a seed that failed.
+fuzz: setup
+	FUZZ_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/test_compiler_generated.py -k fuzz -s --timeout 0
+
+bench: setup
+	$(BIN)/python -m tests.bench scenarios --readme
 
 lock: setup
 	$(PIP) install uv

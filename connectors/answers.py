@@ -49,6 +49,8 @@ class FaultCode(StrEnum):
     """The source knows no subject by this kind of identifier; it was not asked."""
     DIMENSION_NOT_TAKEN = "DIMENSION_NOT_TAKEN"
     """The source does not count by one of the dimensions; it was not asked."""
+    QUOTA = "QUOTA"
+    """The calls that the source allows the gateway in a day are used up; it was not asked."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -59,10 +61,18 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class SourceFaultError(Exception):
-    """Carries a fault from where it is found to the answer of the lookup."""
+    """Carries a fault from where it is found to the answer of the lookup.
 
-    def __init__(self, code: FaultCode, detail: str) -> None:
+    `busy`: the source says that it cannot answer now, whoever asks for whatever; `pause` is how many seconds
+    it wants to be left alone, where it says so.
+    """
+
+    def __init__(
+        self, code: FaultCode, detail: str, *, busy: bool = False, pause: float | None = None
+    ) -> None:
         self.fault = Fault(code, detail)
+        self.busy = busy
+        self.pause = pause
         super().__init__(f"{code}: {detail}")
 
 
@@ -71,7 +81,10 @@ class SourceAnswer(msgspec.Struct, frozen=True):
 
     No records and no fault: the source has none. `as_of` is when the source's data was current: as the
     source states it, else when it was asked; None where its statement is missing or cannot be read.
-    `dropped` counts the values that the source sent and its file does not map.
+    `dropped` counts the values that the source sent and its file does not map. `stale`: the source failed, and
+    this is its last answer, whose time was over. `instead_of` is the source that this one was asked in place
+    of, because that one failed. `elsewhere` counts its records that another source of higher precedence shows,
+    `baseless` the adverse ones that were left out because they name none of the three bases.
     """
 
     source: str
@@ -80,6 +93,10 @@ class SourceAnswer(msgspec.Struct, frozen=True):
     fault: Fault | None = None
     cached: bool = False
     dropped: int = 0
+    stale: bool = False
+    instead_of: str | None = None
+    elsewhere: int = 0
+    baseless: int = 0
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -131,10 +148,13 @@ class RegisterAnswer(msgspec.Struct, frozen=True):
 
 
 class SourceInfo(msgspec.Struct, frozen=True):
-    """Who a source is, and the categories it serves."""
+    """Who a source is, and the categories it serves; of a record that several have, the one of the lowest `precedence`
+    is believed.
+    """
 
     title: str
     chinese: str
     owner: str
     kind: str
     categories: tuple[str, ...]
+    precedence: int = 100

@@ -6,11 +6,12 @@ UnreadableError, which holds no text: the value itself must not end up in a mess
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from functools import cache, lru_cache
 from types import NoneType
 from typing import Any, get_args, get_origin
 
@@ -28,17 +29,120 @@ class UnreadableError(Exception):
     """A value does not have the form that the source file states."""
 
 
+class Known(dict[Any, Any]):
+    """What a source's words mean. A word met for the first time is read with care and remembered.
+
+    Texts alone are remembered: 1, True and a decimal 1 are equal, and are different values.
+    """
+
+    def __init__(self, words: Mapping[str | None, Any], careful: Converter) -> None:
+        super().__init__(words)
+        self._words = words
+        self._careful = careful
+
+    def __missing__(self, value: Any) -> Any:
+        meaning = self._careful(value)
+        if type(value) is str and len(value) <= _LONGEST_REMEMBERED:
+            if len(self) >= _MOST_REMEMBERED:
+                self.clear()
+                self.update(self._words)
+            self[value] = meaning
+        return meaning
+
+    def __call__(self, value: Any) -> Any:
+        """The meaning of any value."""
+        try:
+            return self[value]
+        except TypeError:  # a list has no hash
+            return self._careful(value)
+
+
+_MOST_REMEMBERED = 4096
+_LONGEST_REMEMBERED = 64
+
+
+class PlainText:
+    """A text as it stands, unless it is one of the words of `null`; anything else is read with care."""
+
+    __slots__ = ("_careful", "null")
+
+    def __init__(self, null: frozenset[str], careful: Converter) -> None:
+        self.null = null
+        self._careful = careful
+
+    def __call__(self, value: Any) -> Any:
+        """The text, or None."""
+        return value if type(value) is str and value.strip() not in self.null else self._careful(value)
+
+
 def converter(field: FieldOf, rule: FieldMap, values: Values, key: str) -> Converter:
-    """How to read one field; raises SourceKeyError under `key` when the rule does not fit the field's type."""
+    """How to read one field; raises SourceKeyError under `key` when the rule does not fit the field's type.
+
+    Most values are plain texts, days and codes of a table, which `PlainText` and `Known` read at a glance.
+    """
+    careful = careful_converter(field, rule, values, key)
+    if rule.constant is not None or rule.pattern is not None:
+        return careful
+    kind = _core(field.type)
+    null = _null(rule, values)
+    if kind is tuple:
+        return _by_look({None: (), "": ()}, careful)
+    if rule.conversion is not None or kind in (date, Decimal):
+        return _remembering(_bare(rule, values, kind, key), null)
+    if kind is str and rule.table is None:
+        return PlainText(null, careful)
+    if kind in (str, bool) or issubclass(kind, StrEnum):
+        return _known(_words(rule, kind, key), null, careful)
+    return careful
+
+
+def careful_converter(field: FieldOf, rule: FieldMap, values: Values, key: str) -> Converter:
+    """The same without any quick look: what a value means is said here."""
     kind = _core(field.type)
     if rule.constant is not None:
         return _constant(rule.constant, kind, key)
-    read = _by_conversion(rule, values, kind, key) if rule.conversion else _by_type(rule, values, kind, key)
+    read = _bare(rule, values, kind, key)
     if rule.pattern is not None:
         read = _through_pattern(rule.pattern, read, key)
     if kind is tuple:
         return read
     return _or_null(read, _null(rule, values))
+
+
+def _bare(rule: FieldMap, values: Values, kind: type[Any], key: str) -> Converter:
+    """How to read what is neither a constant nor null."""
+    return _by_conversion(rule, values, kind, key) if rule.conversion else _by_type(rule, values, kind, key)
+
+
+def _words(rule: FieldMap, kind: type[Any], key: str) -> Mapping[str, Any]:
+    """What the source's words mean, where there are finitely many."""
+    if rule.table is not None:
+        return _meanings(rule.table, kind, key)
+    return {member.value: member for member in kind} if issubclass(kind, StrEnum) else {}
+
+
+def _known(meanings: Mapping[str, Any], null: Iterable[str], careful: Converter) -> Known:
+    # A word with space around it never matches: values are compared without.
+    words = {**meanings, **dict.fromkeys(null)}
+    known: dict[str | None, Any] = {word: words[word] for word in words if word == word.strip()}
+    known[None] = None
+    return Known(known, careful)
+
+
+@cache
+def _remembering(read: Converter, null: frozenset[str]) -> Known:
+    """For texts that come again and again, as days do. Fields that are read alike remember together."""
+    return Known({None: None}, _or_null(read, null))
+
+
+def _by_look(known: Mapping[Any, Any], careful: Converter) -> Converter:
+    def convert(value: Any) -> Any:
+        try:
+            return known[value]
+        except (KeyError, TypeError):  # a list has no hash
+            return careful(value)
+
+    return convert
 
 
 def _core(hint: Any) -> type[Any]:
@@ -85,10 +189,10 @@ def _constant(text: str, kind: type[Any], key: str) -> Converter:
 
 def _by_conversion(rule: FieldMap, values: Values, kind: type[Any], key: str) -> Converter:
     readers: dict[str, tuple[type[Any], Converter]] = {
-        "band": (AmountBand, lambda value: band_of(amount(value, _SCALES[rule.unit or "元"]))),
+        "band": (AmountBand, _band(rule.unit or "元")),
         "month": (str, _month(rule.formats or values.dates)),
-        "capital_amount": (Decimal, lambda value: capital(text_of(value))[0]),
-        "capital_currency": (str, lambda value: capital(text_of(value))[1]),
+        "capital_amount": (Decimal, _capital_amount),
+        "capital_currency": (str, _capital_currency),
     }
     gives, read = readers[rule.conversion or ""]
     if gives is not kind:
@@ -105,10 +209,9 @@ def _by_type(rule: FieldMap, values: Values, kind: type[Any], key: str) -> Conve
         endless = frozenset(values.never_ends if rule.never_ends is None else rule.never_ends)
         return _day(rule.formats or values.dates, endless)
     if kind is Decimal:
-        scale = _SCALES[rule.unit or "元"]
-        return lambda value: amount(value, scale)
+        return _amount(rule.unit or "元")
     if rule.table is not None:
-        return _from_table(rule.table, kind, key)
+        return _from_table(_meanings(rule.table, kind, key))
     if kind is str:
         return text_of
     if kind is bool:
@@ -156,6 +259,18 @@ def amount(value: Any, scale: Decimal = Decimal(1)) -> Decimal:
     return size if scale == 1 else _plain(size * scale)
 
 
+@cache
+def _amount(unit: str) -> Converter:
+    scale = _SCALES[unit]
+    return lambda value: amount(value, scale)
+
+
+@cache
+def _band(unit: str) -> Converter:
+    scale = _SCALES[unit]
+    return lambda value: band_of(amount(value, scale))
+
+
 def _plain(size: Decimal) -> Decimal:
     """Without the zeros that a change of unit leaves behind."""
     bare = size.normalize()
@@ -175,9 +290,11 @@ def _member(text: str | bool, kind: type[Any], key: str) -> Any:
     raise SourceKeyError(key, f"the field is {kind.__name__}", f"write a {kind.__name__}")
 
 
-def _from_table(table: Mapping[str, str | bool], kind: type[Any], key: str) -> Converter:
-    meanings = {code: _member(value, kind, f"{key}.table.{code}") for code, value in table.items()}
+def _meanings(table: Mapping[str, str | bool], kind: type[Any], key: str) -> dict[str, Any]:
+    return {code: _member(value, kind, f"{key}.table.{code}") for code, value in table.items()}
 
+
+def _from_table(meanings: Mapping[str, Any]) -> Converter:
     def convert(value: Any) -> Any:
         code = text_of(value).strip()
         if code not in meanings:
@@ -200,7 +317,7 @@ def _enumerated(kind: type[Any]) -> Converter:
 def _marks(rule: FieldMap, values: Values, key: str) -> Converter:
     """Marks from a list of codes, or from a text of codes put together with `split`."""
     null = _null(rule, values)
-    read = _from_table(rule.table, Mark, key) if rule.table is not None else _enumerated(Mark)
+    read = _from_table(_meanings(rule.table, Mark, key)) if rule.table is not None else _enumerated(Mark)
 
     def convert(value: Any) -> tuple[Mark, ...]:
         if value is None:
@@ -218,6 +335,7 @@ def _marks(rule: FieldMap, values: Values, key: str) -> Converter:
 # --- days and instants
 
 
+@cache
 def _day(formats: tuple[str, ...], endless: frozenset[str]) -> Converter:
     def convert(value: Any) -> date | None:
         if isinstance(value, str) and value.strip() in endless:
@@ -227,6 +345,7 @@ def _day(formats: tuple[str, ...], endless: frozenset[str]) -> Converter:
     return convert
 
 
+@cache
 def _month(formats: tuple[str, ...]) -> Converter:
     def convert(value: Any) -> str:
         for form in formats:
@@ -240,7 +359,12 @@ def _month(formats: tuple[str, ...]) -> Converter:
 
 def instant(value: Any, formats: tuple[str, ...]) -> datetime:
     """An instant in UTC; what has no offset is local to the province."""
-    return _moment(value, formats).astimezone(UTC)
+    return _instant(value, formats) if type(value) is str else _moment(value, formats).astimezone(UTC)
+
+
+@lru_cache(maxsize=1024)
+def _instant(text: str, formats: tuple[str, ...]) -> datetime:
+    return _moment(text, formats).astimezone(UTC)
 
 
 def _moment(value: Any, formats: tuple[str, ...]) -> datetime:
@@ -297,6 +421,7 @@ _CAPITAL = re.compile(
 _QUOTES = "\"'“”‘’`"
 
 
+@lru_cache(maxsize=4096)
 def capital(text: str) -> tuple[Decimal | None, str | None]:
     """Amount in units of its currency and ISO 4217 code of a registered capital as filed.
 
@@ -313,3 +438,11 @@ def capital(text: str) -> tuple[Decimal | None, str | None]:
     size = Decimal(found["size"].replace(",", "") + (found["part"] or ""))
     currency = named.pop() if named else ("CNY" if found["yuan"] else None)
     return _plain(size * _MULTIPLES[found["multiple"] or ""]), currency
+
+
+def _capital_amount(value: Any) -> Decimal | None:
+    return capital(text_of(value))[0]
+
+
+def _capital_currency(value: Any) -> str | None:
+    return capital(text_of(value))[1]

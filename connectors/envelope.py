@@ -5,14 +5,14 @@ No data is not an error. What cannot be read is a fault of the source, never an 
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from connectors.answers import FaultCode, SourceFaultError
 from connectors.conversions import UnreadableError, instant
-from connectors.source import CodeLevel, Envelope, Meaning
+from connectors.documents import read_document, read_text, soap_body
+from connectors.source import CodeLevel, Envelope, Inside, Meaning
 from connectors.transport import Reply
 
 Row = Mapping[str, Any]
@@ -23,8 +23,8 @@ MISSING = object()
 
 
 def path_of(text: str) -> tuple[str, ...]:
-    """A dotted path of a source file, as names."""
-    return tuple(text.split("."))
+    """A dotted path of a source file, as names; none for a dot alone, which is the whole."""
+    return () if text == "." else tuple(text.split("."))
 
 
 def value_at(value: Any, path: tuple[str, ...]) -> Any:
@@ -36,40 +36,68 @@ def value_at(value: Any, path: tuple[str, ...]) -> Any:
     return value
 
 
+_LONGEST_CURSOR = 2000
+
+
 class Rows(msgspec.Struct, frozen=True):
-    """The source's own records; `total` is how many there are in all, where the source says so."""
+    """The source's own records; `total` is how many there are in all, where the source says so.
+
+    `body` is the whole answer that they came in.
+    """
 
     rows: Sequence[Row]
     total: int | None
     as_of: datetime | None
+    body: Any = None
 
-
-_json = msgspec.json.Decoder(float_hook=Decimal)
+    def next_page(self, path: str) -> str | None:
+        """What asks for the next page, or None for the last; raises SourceFaultError."""
+        cursor = value_at(self.body, path_of(path))
+        if cursor is MISSING or cursor is None or cursor == "":
+            return None
+        if (
+            isinstance(cursor, bool)
+            or not isinstance(cursor, str | int)
+            or len(str(cursor)) > _LONGEST_CURSOR
+        ):
+            raise SourceFaultError(FaultCode.GARBAGE, f"no cursor at {path}")
+        return str(cursor)
 
 
 def open_envelope(reply: Reply, envelope: Envelope, asked_at: datetime) -> Rows:
     """The records of an answer, or none where the source says "no data"; raises SourceFaultError."""
-    meaning = _status_meaning(reply.status, envelope)
-    if meaning == "no_data":
+    # A SOAP fault comes with the status 500 (SOAP 1.1, 6.2): what it means, it says itself.
+    if not (envelope.format == "soap" and reply.status == _SOAP_FAULT):
+        meaning = _status_meaning(reply.status, envelope)
+        if meaning == "no_data":
+            return Rows((), 0, asked_at)
+    body = _body(reply, envelope)
+    if envelope.format == "soap" and "Fault" in body:
+        _fault_meaning(body["Fault"], envelope)
         return Rows((), 0, asked_at)
-    body = _decode(reply.body)
     as_of = _as_of(reply, body, envelope, asked_at)
     for level in envelope.codes:
         if _code_meaning(body, level) == "no_data":
             return Rows((), 0, as_of)
-    found = value_at(body, path_of(envelope.records))
+    path = path_of(envelope.records)
+    found = value_at(body, path)
     if found is None and envelope.null_records:
         return Rows((), 0, as_of)
+    if envelope.format != "json" and found is MISSING and value_at(body, path[:-1]) is None:
+        # An element without any child says that there is nothing; one with other children says nothing.
+        return Rows((), 0, as_of)
     rows = [found] if isinstance(found, dict) else found
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list) or not {*map(type, rows)} <= {dict}:
         raise SourceFaultError(FaultCode.GARBAGE, f"no records at {envelope.records}")
-    return Rows(rows, _total(body, envelope), as_of)
+    return Rows(rows, _total(body, envelope), as_of, body)
 
 
 def _status_meaning(status: int, envelope: Envelope) -> Meaning:
     meaning: Meaning | None = envelope.http.get(str(status))
     if meaning is None and status in (401, 403):
         meaning = "refused"
+    if meaning is None and status in (429, 502, 503, 504):
+        meaning = "busy"
     if meaning is None and 200 <= status < 300:
         meaning = "ok"
     return _usable(meaning, f"HTTP status {status}")
@@ -91,17 +119,43 @@ def _usable(meaning: Meaning | None, what: str) -> Meaning:
     if meaning == "refused":
         raise SourceFaultError(FaultCode.REFUSED, f"the source refuses: {what}")
     if meaning == "busy":
-        raise SourceFaultError(FaultCode.ERROR, f"the source is busy: {what}")
+        raise SourceFaultError(FaultCode.ERROR, f"the source is busy: {what}", busy=True)
     if meaning is None:
         raise SourceFaultError(FaultCode.ERROR, f"the source reports a failure: {what}")
     return meaning
 
 
-def _decode(body: bytes) -> Any:
-    try:
-        return _json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise SourceFaultError(FaultCode.GARBAGE, "the answer is not JSON") from None
+_SOAP_FAULT = 500
+
+
+def _body(reply: Reply, envelope: Envelope) -> Any:
+    """The answer as one tree; raises SourceFaultError."""
+    content_type = reply.headers.get("content-type", "")
+    if envelope.format == "json":
+        body = read_document(reply.body, "json", content_type, envelope.charset)
+    else:
+        body = read_document(reply.body, "xml", content_type, envelope.charset)
+    if envelope.format == "soap":
+        body = soap_body(body)
+    return body if envelope.inside is None else _opened(body, envelope.inside)
+
+
+def _opened(body: Any, inside: Inside) -> Any:
+    """The answer with the document in its text in the place of the text; an answer without it as it is."""
+    *way, last = path_of(inside.at)
+    holder = value_at(body, tuple(way))
+    text = holder.get(last) if isinstance(holder, dict) else None
+    if isinstance(text, str):
+        holder[last] = read_text(text, inside.format)
+    return body
+
+
+def _fault_meaning(fault: Any, envelope: Envelope) -> None:
+    """Return if a SOAP fault says "no data"; raises SourceFaultError for every other."""
+    code = value_at(fault, path_of(envelope.fault_at))
+    name = code.rpartition(":")[2] if isinstance(code, str) else ""
+    if _usable(envelope.faults.get(name), "SOAP fault") != "no_data":
+        raise SourceFaultError(FaultCode.GARBAGE, "a SOAP fault that is no failure")
 
 
 def _total(body: Any, envelope: Envelope) -> int | None:

@@ -5,13 +5,11 @@ costs the others nothing.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Self, get_args
 
 import httpx
 
@@ -28,16 +26,24 @@ from connectors.answers import (
     SourceAnswer,
     SourceInfo,
 )
-from connectors.cache import AnswerCache
-from connectors.loader import check_url, read_sources
-from connectors.lookup import Lookup
+from connectors.batch import Waiting
+from connectors.checks import check_url
+from connectors.credentials import Secrets
+from connectors.health import SourceHealth
+from connectors.kept import Store
+from connectors.loader import file_error, read_sources
+from connectors.lookup import PENDING, Lookup
+from connectors.notices import SECRET, Notices
 from connectors.problems import SourceFileError, SourceKeyError
 from connectors.registers import RegisterLookup
 from connectors.search import Search
-from connectors.source import SourceFile
+from connectors.shared_cache import SharedCache
+from connectors.source import Scheme, SourceFile
 from connectors.statistics import Statistics
-from connectors.transport import certificates, open_transport, silence_wire_logs
+from connectors.transport import certificates, silence_wire_logs
 from connectors.upstream import Clock, Source
+from connectors.wire import open_wire
+from policies.identifiers import SubjectKey
 from policies.registers import Reference, Register
 from policies.vocabulary import SubjectKind
 
@@ -55,8 +61,6 @@ __all__ = [
     "Sources",
 ]
 
-_PROBE_SECONDS = 1.0
-
 
 def utc_now() -> datetime:
     """The only clock of this package: signs requests and dates answers."""
@@ -73,21 +77,21 @@ class Sources:
         search: Search | None,
         statistics: Sequence[Statistics],
         registers: Mapping[Register, RegisterLookup],
-        cache: AnswerCache,
+        store: Store,
+        notice_secrets: Mapping[str, Secrets],
     ) -> None:
         self._sources = sources
         self._titles = MappingProxyType({source.file.id: _info(source.file) for source in sources})
+        self._latencies = {source.file.id: source.latency for source in sources}
         self._search = search
         self._statistics = tuple(statistics)
         self._registers = dict(registers)
-        self._cache = cache
-        self._serving: dict[tuple[str, SubjectKind], dict[str, dict[str, Lookup]]] = {}
-        for lookup in lookups:
-            for kind in lookup.file.kinds:
-                of_source = self._serving.setdefault((lookup.file.category, kind), {}).setdefault(
-                    lookup.source_id, {}
-                )
-                of_source.update((scheme, lookup) for scheme in lookup.file.keys)
+        self._store = store
+        self.notices = Notices(notice_secrets, store.changes, store.shared)
+        """What takes the change notices of the sources whose files name a secret for them."""
+        self._lookups = tuple(lookups)
+        _link(sources, lookups)
+        self._serving = _serving(lookups)
 
     @classmethod
     def load(
@@ -98,12 +102,14 @@ class Sources:
         secrets: Mapping[str, str] = MappingProxyType({}),
         transport: httpx.AsyncBaseTransport | None = None,
         cache_entries: int = 10_000,
+        shared: SharedCache | None = None,
         clock: Clock = utc_now,
     ) -> Self:
         """The sources of a directory's files, all or none; raises SourceFileError.
 
         `urls` replaces base addresses by source id, `secrets` is the environment that `[secrets]` refers to,
-        `cache_entries` bounds the answers kept in memory (0 keeps none).
+        `cache_entries` bounds the answers kept in memory (0 keeps none), `shared` is the cache of all replicas; who
+        opened it closes it.
         """
         files = read_sources(directory)
         for unknown in sorted(urls.keys() - files.keys()):
@@ -112,38 +118,43 @@ class Sources:
             )
         silence_wire_logs()
         trusted = certificates()
-        cache = AnswerCache(cache_entries)
+        store = Store(cache_entries, shared)
+        notice_secrets: dict[str, Secrets] = {}
         sources: list[Source] = []
         lookups: list[Lookup] = []
-        searches: list[Search] = []
+        search: Search | None = None
         statistics: list[Statistics] = []
         registers: dict[Register, RegisterLookup] = {}
         for file in files.values():
-            wire = transport or open_transport(file.concurrency, trusted)
             try:
                 url = urls.get(file.id, file.url)
-                check_url(url, "url")
-                source = Source(file, url, _secrets(file, secrets), wire, clock)
+                if file.database is None:
+                    check_url(url, "url")
+                wire = open_wire(
+                    file, url=url, environment=secrets, transport=transport, trusted=trusted, clock=clock
+                )
+                source = Source(file, wire, clock)
                 sources.append(source)
-                lookups.extend(Lookup(source, place, cache) for place in range(len(file.lookup)))
+                lookups.extend(Lookup(source, place, store) for place in range(len(file.lookup)))
+                if SECRET in file.secrets:
+                    notice_secrets[file.id] = Secrets({SECRET: file.secrets[SECRET]}, secrets)
                 if file.search is not None:
-                    searches.append(Search(source, file.search))
+                    search = Search(source, file.search)
                 statistics.extend(Statistics(source, place) for place in range(len(file.statistics)))
                 for place, served in enumerate(file.register):
                     lookup = RegisterLookup(source, place)
-                    for name in served.names:
-                        if name in registers:
-                            raise SourceKeyError(
-                                f"register[{place}].names", f"{name} is served twice", "keep one of them"
-                            )
-                        registers[name] = lookup
+                    registers.update(dict.fromkeys(served.names, lookup))
             except SourceKeyError as problem:
-                raise SourceFileError(
-                    f"{file.id}.toml", problem.key, problem.reason, problem.remedy
-                ) from None
-        if len(searches) > 1:
-            raise SourceFileError(directory.name, "search", "two sources offer it", "keep one [search]")
-        return cls(sources, lookups, searches[0] if searches else None, statistics, registers, cache)
+                raise file_error(directory / f"{file.id}.toml", problem) from None
+        return cls(sources, lookups, search, statistics, registers, store, notice_secrets)
+
+    def follow_on(self, before: "Sources") -> None:
+        """Take the place of the sources before: what was asked today still counts, and notices are taken once."""
+        earlier = {source.file.id: source for source in before._sources}
+        for source in self._sources:
+            if source.file.id in earlier:
+                source.follow_on(earlier[source.file.id])
+        self.notices.follow_on(before.notices)
 
     def titles(self) -> Mapping[str, SourceInfo]:
         """Who the sources are, by id."""
@@ -155,20 +166,57 @@ class Sources:
         `deadline` is the budget in seconds from now. A source's fault is in its answer, never raised.
         """
         until = asyncio.get_running_loop().time() + deadline
-        answers: list[dict[str, SourceAnswer]] = [{} for _ in asks]
-        orders: dict[Lookup, list[int]] = {}
-        for place, ask in enumerate(asks):
-            for source_id, by_scheme in self._serving.get((ask.category, ask.subject.kind), {}).items():
-                lookup = by_scheme.get(ask.subject.scheme)
-                if lookup is None:
-                    answers[place][source_id] = SourceAnswer(source_id, fault=_NOT_TAKEN)
+        waiting = Waiting(until)
+        found: list[list[SourceAnswer]] = []
+        for ask in asks:
+            row: list[SourceAnswer] = []
+            for server in self._servers(ask):
+                if isinstance(server, SourceAnswer):
+                    row.append(server)
                 else:
-                    answers[place][source_id] = _PENDING
-                    orders.setdefault(lookup, []).append(place)
-        await asyncio.gather(
-            *(_fill(lookup, places, asks, answers, until) for lookup, places in orders.items()),
-        )
-        return [tuple(of_sources.values()) for of_sources in answers]
+                    server.want(ask, waiting, row)
+            found.append(row)
+        if waiting:
+            await waiting.all()
+            if waiting:
+                self._give_up(asks, found)
+        return [tuple(row) for row in found]
+
+    def peek(self, asks: Sequence[Ask]) -> list[tuple[SourceAnswer, ...]] | None:
+        """What `fetch` would give, at once, when all of it is kept; else None.
+
+        A kept answer is the same object each time.
+        """
+        found: list[tuple[SourceAnswer, ...]] = []
+        kept = 0
+        for ask in asks:
+            row: list[SourceAnswer] = []
+            for server in self._servers(ask):
+                if isinstance(server, SourceAnswer):
+                    row.append(server)
+                    continue
+                answer = server.kept(ask)
+                if answer is None:
+                    return None
+                kept += 1
+                row.append(answer)
+            found.append(tuple(row))
+        self._store.memory.hits += kept
+        return found
+
+    def _servers(self, ask: Ask) -> "_Row":
+        subject = ask.subject
+        servers = self._serving.get((ask.category, subject.kind, subject.scheme))
+        if servers is None:
+            return ()
+        return servers.of(subject) if servers.divided else servers.all
+
+    def _give_up(self, asks: Sequence[Ask], found: Sequence[list[SourceAnswer]]) -> None:
+        """Say of every answer that did not come in time that it did not."""
+        for ask, row in zip(asks, found, strict=True):
+            for place, server in enumerate(self._servers(ask)):
+                if row[place] is PENDING and isinstance(server, Lookup):
+                    row[place] = server.late(ask)
 
     async def search(
         self, name: str, *, first: int, offset: int, ground: Ground, deadline: float
@@ -208,42 +256,109 @@ class Sources:
 
     async def probe(self) -> Mapping[str, bool]:
         """Which sources accept a connection; nothing is asked of them."""
-        up = await asyncio.gather(*(_accepts(source.url) for source in self._sources))
+        up = await asyncio.gather(*(source.wire.accepts() for source in self._sources))
         return {source.file.id: answer for source, answer in zip(self._sources, up, strict=True)}
+
+    def latency(self, source_id: str) -> float | None:
+        """How long the source takes to answer, as a moving average in seconds; None: it has not answered yet."""
+        return self._latencies[source_id]()
+
+    def health(self) -> Mapping[str, SourceHealth]:
+        """How each source is doing, by id, as its calls so far have shown."""
+        return {source.file.id: source.health() for source in self._sources}
+
+    def cache_counts(self) -> Mapping[str, int]:
+        """How many answers that might have been kept in memory were (`hits`) and were not (`misses`), and `entries`."""
+        memory = self._store.memory
+        return {"hits": memory.hits, "misses": memory.misses, "entries": len(memory)}
+
+    async def follow(self) -> None:
+        """Hear what other replicas are told has changed, until cancelled; nothing to do without a shared cache."""
+        if self._store.shared is not None:
+            await self._store.shared.follow(self._store.changes)
 
     async def aclose(self) -> None:
         """Close every connection and forget what is kept."""
-        await self._cache.clear()
+        for lookup in self._lookups:
+            await lookup.aclose()
+        self._store.clear()
         for source in self._sources:
-            await source.transport.aclose()
+            await source.wire.aclose()
 
 
-_NOT_TAKEN = Fault(FaultCode.IDENTIFIER_NOT_TAKEN, "the source knows no subject by this kind of identifier")
-_PENDING = SourceAnswer("")  # keeps the sources in the order of their ids until the answer is there
+_Row = tuple[Lookup | SourceAnswer, ...]
 
 
-async def _fill(
-    lookup: Lookup,
-    places: Sequence[int],
-    asks: Sequence[Ask],
-    answers: Sequence[dict[str, SourceAnswer]],
-    until: float,
-) -> None:
-    found = await lookup.ask([asks[place] for place in places], until)
-    for place, answer in zip(places, found, strict=True):
-        answers[place][lookup.source_id] = answer
+class _Servers:
+    """What serves a category, kind and scheme: of each source a lookup, or the answer that it gives to all."""
 
+    def __init__(self, servers: Iterable[Lookup | SourceAnswer]) -> None:
+        self.all = tuple(servers)
+        self.divided = any(isinstance(each, Lookup) and each.keeps_some for each in self.all)
+        """Whether it depends on the subject which of them are asked."""
+        self._of_place: dict[str, _Row] = {}
 
-def _secrets(file: SourceFile, environment: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, reference in file.secrets.items():
-        value = environment.get(reference.env) or reference.default
-        if value is None:
-            raise SourceKeyError(
-                f"secrets.{name}", f"{reference.env} is not set", "set it in the gateway's environment"
+    def of(self, subject: SubjectKey) -> _Row:
+        """Those that keep this subject."""
+        # Registrar and division stand in the first eight characters of every identifier.
+        place = subject.value[:8]
+        servers = self._of_place.get(place)
+        if servers is None:
+            servers = tuple(
+                each for each in self.all if isinstance(each, SourceAnswer) or each.keeps(subject)
             )
-        found[name] = value
-    return found
+            if len(self._of_place) >= _MOST_PLACES:
+                self._of_place.clear()
+            self._of_place[place] = servers
+        return servers
+
+
+_MOST_PLACES = 4096
+_NOT_TAKEN = Fault(FaultCode.IDENTIFIER_NOT_TAKEN, "the source knows no subject by this kind of identifier")
+
+
+def _link(sources: Sequence[Source], lookups: Sequence[Lookup]) -> None:
+    """Tell each lookup which one is asked when its own source cannot answer."""
+    fallbacks = {source.file.id: source.file.fallback for source in sources if source.file.fallback}
+    for lookup in lookups:
+        other = fallbacks.get(lookup.source_id)
+        candidates = (each for each in lookups if each.source_id == other and each.can_replace(lookup))
+        lookup.instead = next(candidates, None)
+
+
+def _serving(
+    lookups: Sequence[Lookup],
+) -> Mapping[tuple[str, SubjectKind, str], _Servers]:
+    """What serves a category, kind and scheme: of each source a lookup, or the answer that it takes no such identifier.
+
+    A lookup that stands by for another is not asked beside it.
+    """
+    schemes: tuple[str, ...] = get_args(Scheme)
+    by_source: dict[tuple[str, SubjectKind], dict[str, dict[str, Lookup]]] = {}
+    for lookup in lookups:
+        for kind in lookup.file.kinds:
+            of_source = by_source.setdefault((lookup.file.category, kind), {})
+            of_source.setdefault(lookup.source_id, {}).update((scheme, lookup) for scheme in lookup.file.keys)
+    standing_by = {
+        (lookup.instead, kind, scheme)
+        for lookup in lookups
+        for kind in lookup.file.kinds
+        for scheme in lookup.file.keys
+    }
+    return {
+        (category, kind, scheme): _Servers(
+            by_scheme.get(scheme, SourceAnswer(source_id, fault=_NOT_TAKEN))
+            for source_id, by_scheme in of_source.items()
+            if (
+                (by_scheme[scheme], kind, scheme) not in standing_by
+                if scheme in by_scheme
+                # Whose registrar the identifier does not tell is not asked for at all.
+                else not any(each.file.registrars for each in by_scheme.values())
+            )
+        )
+        for (category, kind), of_source in by_source.items()
+        for scheme in schemes
+    }
 
 
 def _info(file: SourceFile) -> SourceInfo:
@@ -252,18 +367,4 @@ def _info(file: SourceFile) -> SourceInfo:
         *(counted.category for counted in file.statistics),
     )
     categories = tuple(dict.fromkeys(served))
-    return SourceInfo(file.title, file.chinese, file.owner, file.kind.value, categories)
-
-
-async def _accepts(url: str) -> bool:
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        async with asyncio.timeout(_PROBE_SECONDS):
-            _, writer = await asyncio.open_connection(parts.hostname, port)
-    except OSError:  # TimeoutError is one
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
+    return SourceInfo(file.title, file.chinese, file.owner, file.kind.value, categories, file.precedence)

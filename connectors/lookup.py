@@ -1,167 +1,245 @@
-"""Asking one source for one category: batches, pages, cache."""
+"""Asking one source for one category: what is kept, what a call asks for, and whose its records are."""
 
 import asyncio
-import hashlib
-import hmac
 import logging
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from connectors.answers import Ask, FaultCode, SourceAnswer, SourceFaultError
-from connectors.cache import AnswerCache
+from connectors.answers import Ask, FaultCode, Ground, SourceAnswer, SourceFaultError
+from connectors.batch import Batches, Take, Waiting, Wanted, may_be_of_one
+from connectors.cache import Key
 from connectors.conversions import UnreadableError, text_of
-from connectors.envelope import MISSING, Row, Rows, path_of, value_at
-from connectors.mapping import RecordMap
-from connectors.request import RequestTemplate, variables_of
-from connectors.source import LookupFile, Scheme
+from connectors.envelope import MISSING, Row, Rows, value_at
+from connectors.kept import Kept, Store
+from connectors.mapping import RecordMap, subject_paths
+from connectors.request import variables_of
+from connectors.source import LookupFile
 from connectors.upstream import Source
-from policies.vocabulary import SubjectKind
+from policies.identifiers import SubjectKey
 
 _log = logging.getLogger(__name__)
 
+PENDING = SourceAnswer("")
+"""Stands where an answer is still waited for."""
+
+_SUBJECT = 5
+"""How many members of a key are the lookup's and the subject's own."""
+
 
 class Lookup:
-    """One category at one source. `ask` is the only way in: what joins asks into calls belongs there."""
+    """One category at one source."""
 
-    def __init__(self, source: Source, place: int, cache: AnswerCache) -> None:
+    def __init__(self, source: Source, place: int, store: Store) -> None:
         self.file: LookupFile = source.file.lookup[place]
         self.source_id = source.file.id
         key = f"lookup[{place}]"
         self._source = source
-        self._place = place
-        self._cache = cache
-        self._cache_secret = secrets.token_bytes(32)
-        self._template = RequestTemplate(source.file, self.file, key, url=source.url, secrets=source.secrets)
+        self.instead: Lookup | None = None
+        """What is asked when the source cannot answer."""
+        self._divisions = source.file.divisions
+        self._kept = Kept(source.file, place, store)
+        self._question = source.wire.question(self.file, key)
         self._records = RecordMap(source.file, self.file, key)
-        self._subject_paths = _subject_paths(self.file)
-        self._subject_keys = frozenset(path[0] for path in self._subject_paths.values())
-        self._told = sorted(self._template.ground)
+        self._subject_paths = subject_paths(self.file)
+        self._id = self._kept.id
+        self._keeps = self._kept.keeps
+        self._memory = store.memory
+        self._told = _picked(sorted(self._question.ground))
         idempotent = self.file.idempotent
-        self._idempotent = self.file.method == "GET" if idempotent is None else idempotent
+        self._idempotent = self.file.method != "POST" if idempotent is None else idempotent
+        self._batches = Batches(self.file.batch or 1, self._call, self._faulty, self._stand_in)
 
-    async def ask(self, asks: Sequence[Ask], until: float) -> list[SourceAnswer]:
-        """One answer for each ask, in order. Equal asks are asked once, like asks in one call.
+    def kept(self, ask: Ask) -> SourceAnswer | None:
+        """The answer that is kept for such an ask; the same object each time."""
+        return self._memory.look(self._key(ask)) if self._keeps and ask.may_cache else None
 
-        Asks are alike when every input of the request but the subject is the same: the kind of identifier,
-        the field set, and the parts of the ground that the source is told.
+    def want(self, ask: Ask, waiting: Waiting, row: list[SourceAnswer]) -> None:
+        """Put the answer at the end of `row`: the one kept, or what comes instead of `PENDING` in time.
+
+        Asks share a call when every input of the request but the subject is the same: the kind of identifier,
+        the field set, and the parts of the ground that the source is told. A fault is in the answer.
         """
-        keys = [self._key(ask) for ask in asks]
-        answers: dict[bytes, SourceAnswer] = {}
-        wanted: dict[bytes, Ask] = {}
-        for key, ask in zip(keys, asks, strict=True):
-            kept = await self._cache.get(key) if self._caches(ask) else None
-            if kept is None:
-                wanted[key] = ask
-            else:
-                answers[key] = kept
-        for found in await asyncio.gather(*(self._call(call, until) for call in self._calls(wanted))):
-            answers.update(found)
-        return [answers[key] for key in keys]
+        key = self._key(ask)
+        if self._kept.may_keep(ask):
+            kept = self._memory.look(key)
+            if kept is not None:
+                self._memory.hits += 1
+                row.append(kept)
+                return
+            self._memory.misses += 1
+        self._batches.join(key, key[_SUBJECT:], ask, waiting, row, len(row))
+        row.append(PENDING)
 
-    def _calls(self, wanted: Mapping[bytes, Ask]) -> list[dict[bytes, Ask]]:
-        """Like asks together, at most a batch in each call."""
-        alike: dict[tuple[Any, ...], list[tuple[bytes, Ask]]] = {}
-        for key, ask in wanted.items():
-            alike.setdefault((ask.subject.scheme, *self._inputs(ask)), []).append((key, ask))
-        size = self.file.batch or 1
-        return [
-            dict(group[start : start + size])
-            for group in alike.values()
-            for start in range(0, len(group), size)
-        ]
+    def late(self, ask: Ask) -> SourceAnswer:
+        """What stands in for the answer that did not come in time."""
+        fault = self._faulty(SourceFaultError(FaultCode.TIMEOUT, "no answer in time"))
+        return self._stand_in(ask) or fault
 
-    def _inputs(self, ask: Ask) -> tuple[Any, ...]:
-        return (ask.fields, *(getattr(ask.ground, name) for name in self._told))
+    @property
+    def keeps_some(self) -> bool:
+        """Whether `keeps` depends on the subject."""
+        return bool(self.file.registrars or self._divisions)
 
-    def _key(self, ask: Ask) -> bytes:
-        """Every input of the request; a keyed digest, so that no identifier is kept in clear."""
+    def keeps(self, subject: SubjectKey) -> bool:
+        """Whether the source's file says that it keeps such a subject: by its division, by who registers it."""
+        registered = not self.file.registrars or subject.value.startswith(self.file.registrars)
+        return registered and (not self._divisions or subject.division.startswith(self._divisions))
+
+    def can_replace(self, other: "Lookup") -> bool:
+        """Whether all that the other can be asked can be asked here."""
+        mine, its = self.file, other.file
+        return mine.category == its.category and {*its.kinds} <= {*mine.kinds} and {*its.keys} <= {*mine.keys}
+
+    async def aclose(self) -> None:
+        """End every call that is under way."""
+        await self._batches.aclose()
+
+    def _key(self, ask: Ask) -> Key:
+        """Every input of the request, those of the subject first."""
         subject = ask.subject
-        inputs = (
-            self.source_id, self._place, subject.kind, subject.scheme, subject.value, subject.name,
-            ask.may_cache, *self._inputs(ask),
+        key: Key = (
+            self._id, subject.kind, subject.value, subject.name, ask.may_cache, subject.scheme, ask.fields
         )  # fmt: skip
-        return hmac.digest(self._cache_secret, msgspec.json.encode(inputs), hashlib.sha256)
+        return key if self._told is None else key + self._told(ask.ground)
 
-    def _caches(self, ask: Ask) -> bool:
-        return ask.may_cache and self.file.cache_seconds > 0 and ask.subject.kind is not SubjectKind.NP
+    async def _call(self, take: Take, until: float) -> list[SourceAnswer]:
+        """The answers to the asks of one call, in order; raises SourceFaultError."""
+        if not self._kept.shares:
+            return await self._ask_one_of_two(take, until)
+        wanted = take()
+        asks, keys = [each.ask for each in wanted], [each.key for each in wanted]
+        answers = await self._kept.look_elsewhere(asks, keys)
+        missing = [each for each, answer in zip(wanted, answers, strict=True) if answer is None]
+        fetched = iter(await self._ask_one_of_two(lambda: missing, until) if missing else ())
+        return [next(fetched) if answer is None else answer for answer in answers]
 
-    async def _call(self, call: Mapping[bytes, Ask], until: float) -> dict[bytes, SourceAnswer]:
-        """The answers to at most a batch of like asks, by one call of the source."""
-        asks = list(call.values())
+    async def _ask_one_of_two(self, take: Take, until: float) -> list[SourceAnswer]:
+        """The answers of the source or, where it cannot answer in half of the time, of the one that stands in for it."""
+        if self.instead is None:
+            return await self._ask(take, until)
+        now = asyncio.get_running_loop().time()
         try:
-            rows = await self._source.within(until, lambda: self._rows(asks))
-            owned = self._owned(rows.rows, asks)
+            return await self._ask(take, now + (until - now) / 2)
         except SourceFaultError as error:
-            return dict.fromkeys(call, self._faulty(error))
-        answers = {
-            key: self._answer(ask, owned[_canonical(ask.subject.value)], rows.as_of)
-            for key, ask in call.items()
-        }
-        for key, answer in answers.items():
-            if self._caches(call[key]) and answer.fault is None:
-                kept = msgspec.structs.replace(answer, cached=True)
-                await self._cache.put(key, kept, self.file.cache_seconds)
+            wanted = take()
+            if len(wanted) > 1 and may_be_of_one(error):
+                raise
+            fault = self._faulty(error)
+            waiting, row = Waiting(until), list[SourceAnswer]()
+            for each in wanted:
+                self.instead.want(each.ask, waiting, row)
+            if waiting:
+                await waiting.all()
+            if all(answer is PENDING or answer.fault is not None for answer in row):
+                raise
+            return [
+                fault
+                if answer is PENDING or answer.fault is not None
+                else msgspec.structs.replace(answer, instead_of=self.source_id)
+                for answer in row
+            ]
+
+    async def _ask(self, take: Take, until: float) -> list[SourceAnswer]:
+        """The source's own answers to the asks of one call."""
+        wanted: Sequence[Wanted] = ()
+        asks: Sequence[Ask] = ()
+        owned: Sequence[Sequence[Row]] = ()
+        number = self._kept.number
+
+        async def rows() -> Rows:
+            nonlocal wanted, asks, owned, number
+            wanted, number = take(), self._kept.number
+            asks = [each.ask for each in wanted]
+            found = await self._rows(asks, until)
+            owned = self._owned(found.rows, asks)
+            return found
+
+        found = await self._source.within(until, rows)
+        answers = [self._answer(ask, rows, found.as_of) for ask, rows in zip(asks, owned, strict=True)]
+        if self._keeps:
+            for each, answer in zip(wanted, answers, strict=True):
+                self._kept.keep(each.ask, each.key, answer, number)
         return answers
 
-    async def _rows(self, asks: Sequence[Ask]) -> Rows:
+    def _stand_in(self, ask: Ask) -> SourceAnswer | None:
+        return self._kept.stand_in(ask, self._key(ask))
+
+    async def _rows(self, asks: Sequence[Ask], until: float) -> Rows:
         asked = variables_of([ask.subject for ask in asks], batch=self.file.batch is not None)
         ground = asks[0].ground
         if self.file.paging is None:
-            rows = await self._source.rows(self._template, asked, ground, idempotent=self._idempotent)
-            return _complete(rows)
-        size, most = self.file.paging.size, self.file.paging.most
+            return _complete(await self._page(asked, ground, until))
+        size, most, path = self.file.paging.size, self.file.paging.most, self.file.paging.cursor
         gathered: list[Row] = []
+        cursor: str | None = None
         for number in range(1, most + 1):
-            page_asked = {**asked, "page.number": number, "page.size": size}
-            page = await self._source.rows(self._template, page_asked, ground, idempotent=self._idempotent)
+            page_asked = {**asked, "page.number": number, "page.size": size, "page.cursor": cursor}
+            page = await self._page(page_asked, ground, until)
             gathered.extend(page.rows)
             whole = Rows(gathered, page.total, page.as_of)
-            if len(page.rows) < size or len(gathered) == page.total:
+            if path is not None:
+                cursor = page.next_page(path)
+            is_last = len(page.rows) < size or len(gathered) == page.total if path is None else cursor is None
+            if is_last:
                 return _complete(whole)
         raise SourceFaultError(FaultCode.GARBAGE, f"more than {most} pages")
 
-    def _owned(self, rows: Sequence[Row], asks: Sequence[Ask]) -> dict[str, list[Row]]:
-        """The rows of each subject asked for; raises SourceFaultError when one is another's."""
-        owned: dict[str, list[Row]] = {_canonical(ask.subject.value): [] for ask in asks}
+    async def _page(self, asked: Mapping[str, Any], ground: Ground, until: float) -> Rows:
+        return await self._source.rows(
+            self._question, asked, ground, idempotent=self._idempotent, until=until
+        )
+
+    def _owned(self, rows: Sequence[Row], asks: Sequence[Ask]) -> list[Sequence[Row]]:
+        """The rows of the subject of each ask; raises SourceFaultError when one is another's."""
         path = self._subject_paths.get(asks[0].subject.scheme)
+        if path is None:
+            (_,) = {ask.subject.value for ask in asks}
+            return [rows] * len(asks)
+        owned: dict[str, list[Row]] = {}
+        found: list[Sequence[Row]] = [owned.setdefault(_canonical(ask.subject.value), []) for ask in asks]
+        name = path[0] if len(path) == 1 else None
         for row in rows:
-            owner = _canonical(asks[0].subject.value) if path is None else _owner(row, path)
-            if owner not in owned:
-                raise SourceFaultError(
-                    FaultCode.WRONG_SUBJECT, "a record of a subject that was not asked for"
-                )
-            owned[owner].append(row)
-        return owned
+            key = row.get(name) if name is not None else None
+            whose = owned.get(key) if type(key) is str else None
+            if whose is None:
+                whose = owned.get(_owner(row, path))
+                if whose is None:
+                    raise SourceFaultError(
+                        FaultCode.WRONG_SUBJECT, "a record of a subject that was not asked for"
+                    )
+            whose.append(row)
+        return found
 
     def _answer(self, ask: Ask, rows: Sequence[Row], as_of: datetime | None) -> SourceAnswer:
         try:
-            records = tuple(self._records.record(row, ask.fields) for row in rows)
+            records = self._records.records(rows, ask.fields)
         except SourceFaultError as error:
             return self._faulty(error)
-        dropped = sum(self._records.unmapped(row, self._subject_keys) for row in rows)
-        return SourceAnswer(self.source_id, records, as_of, dropped=dropped)
+        return SourceAnswer(self.source_id, records, as_of, dropped=self._records.unmapped(rows))
 
     def _faulty(self, error: SourceFaultError) -> SourceAnswer:
         _log.info("source %s, %s: %s", self.source_id, self.file.category, error)
         return SourceAnswer(self.source_id, fault=error.fault)
 
 
+def _picked(names: Sequence[str]) -> Callable[[Ground], tuple[str | None, ...]] | None:
+    """What takes these parts of a ground, as a tuple; None for none."""
+    if not names:
+        return None
+    if len(names) == 1:
+        (name,) = names
+        return lambda ground: (getattr(ground, name),)
+    return attrgetter(*names)
+
+
 def _complete(rows: Rows) -> Rows:
     if rows.total is not None and len(rows.rows) < rows.total:
         raise SourceFaultError(FaultCode.GARBAGE, "the answer holds fewer records than it says")
     return rows
-
-
-def _subject_paths(file: LookupFile) -> dict[Scheme | str, tuple[str, ...]]:
-    if file.subject is None:
-        return {}
-    if isinstance(file.subject, str):
-        return dict.fromkeys(file.keys, path_of(file.subject))
-    return {scheme: path_of(path) for scheme, path in file.subject.items()}
 
 
 def _owner(row: Row, path: tuple[str, ...]) -> str:

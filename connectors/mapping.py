@@ -1,20 +1,26 @@
 """From the rows of a source to records of the catalogue, field by field.
 
 What the file does not map is dropped here, unread and unlogged. What decides whether a record may be shown
-at all must be readable: otherwise the whole answer is garbage.
+at all must be readable: otherwise the whole answer is garbage. `RecordMap.records` reads each record in one sweep,
+by a function written for the fields that are asked; at anything unusual it leaves the record to `_careful`, which
+says what that means.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from connectors.answers import FaultCode, SourceFaultError
-from connectors.conversions import Converter, UnreadableError, converter
+from connectors.conversions import Converter, Known, PlainText, UnreadableError, converter
 from connectors.envelope import MISSING, Row, path_of, value_at
 from connectors.problems import SourceKeyError
-from connectors.source import LookupFile, SourceFile
+from connectors.source import LookupFile, Scheme, SourceFile
 from policies.catalogue import LIFECYCLE, SECTION_OF, Record, fields_of
 
+_MOST_PLANS = 64
+_MOST_SHAPES = 64
+_MOST_MEMBERS = 200
 _ALWAYS = LIFECYCLE | {"record_id", "provider"}
 
 
@@ -29,6 +35,16 @@ class _Field(msgspec.Struct, frozen=True):
     """UnreadableError, or missing without leave, makes the whole answer garbage."""
     optional: bool
     always: bool
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """How records are read for one field mask: at a glance, and field by field.
+
+    `quick` raises for whatever is unusual.
+    """
+
+    fields: tuple[_Field, ...]
+    quick: Callable[[Row], Record]
 
 
 class RecordMap:
@@ -51,7 +67,14 @@ class RecordMap:
             for name, place in places.items()
             if name in lookup.fields
         ]
-        self._mapped = frozenset(field.path[0] for field in self._fields if field.path)
+        self._plans: dict[int, _Plan] = {}
+        self._mapped = frozenset(
+            path[0]
+            for path in (*(field.path for field in self._fields), *subject_paths(lookup).values())
+            if path
+        )
+        self._shapes: dict[tuple[str, ...], int] = {}
+        """How many members the file does not map, by the names of a record's members."""
 
     def _field(self, name: str, place: int, source: SourceFile, lookup: LookupFile, key: str) -> _Field:
         rule = lookup.fields[name]
@@ -67,19 +90,55 @@ class RecordMap:
             always=name in _ALWAYS,
         )
 
-    def unmapped(self, row: Row, subject_keys: frozenset[str]) -> int:
-        """How many members of a source's record the file does not map."""
-        return len(row.keys() - self._mapped - subject_keys)
+    def unmapped(self, rows: Sequence[Row]) -> int:
+        """How many members of a source's records the file does not map."""
+        count = 0
+        for row in rows:
+            names = tuple(row)
+            known = self._shapes.get(names)
+            count += self._unmapped(names) if known is None else known
+        return count
+
+    def _unmapped(self, names: tuple[str, ...]) -> int:
+        count = len({*names} - self._mapped)
+        if len(names) <= _MOST_MEMBERS:
+            if len(self._shapes) >= _MOST_SHAPES:
+                self._shapes.clear()
+            self._shapes[names] = count
+        return count
+
+    def records(self, rows: Sequence[Row], mask: int) -> tuple[Record, ...]:
+        """The records with the fields of `mask` and those that are always needed; raises SourceFaultError."""
+        plan = self._plans.get(mask) or self._plan(mask)
+        quick = plan.quick
+        made = []
+        for row in rows:
+            try:
+                record = quick(row)
+                made.append(record if record.record_id else self._careful(row, plan))
+            except (KeyError, TypeError, UnreadableError):
+                made.append(self._careful(row, plan))
+        return tuple(made)
 
     def record(self, row: Row, mask: int) -> Record:
-        """The record with the fields of `mask` and those that are always needed; raises SourceFaultError."""
-        values: dict[str, Any] = {}
-        for field in self._fields:
-            if field.always or field.bit & mask:
-                values[field.name] = _value(field, row)
+        """One record."""
+        (record,) = self.records((row,), mask)
+        return record
+
+    def _careful(self, row: Row, plan: _Plan) -> Record:
+        """The same, field by field, so that each value is judged on its own: what a fault means is said here."""
+        values = {field.name: _value(field, row) for field in plan.fields}
         if not values["record_id"]:
             raise SourceFaultError(FaultCode.GARBAGE, "a record without identifier")
         return self._record(**values)
+
+    def _plan(self, mask: int) -> _Plan:
+        fields = [field for field in self._fields if field.always or field.bit & mask]
+        plan = _Plan(tuple(fields), _quick(self._record, fields))
+        if len(self._plans) >= _MOST_PLANS:
+            self._plans.clear()
+        self._plans[mask] = plan
+        return plan
 
 
 def _value(field: _Field, row: Row) -> Any:
@@ -98,3 +157,59 @@ def _value(field: _Field, row: Row) -> Any:
                 FaultCode.GARBAGE, f"{'.'.join(field.path)} ({field.name}) cannot be read"
             ) from None
         return None
+
+
+def subject_paths(lookup: LookupFile) -> dict[Scheme | str, tuple[str, ...]]:
+    """Where a record says whose it is, by the scheme of the identifier."""
+    if lookup.subject is None:
+        return {}
+    if isinstance(lookup.subject, str):
+        return dict.fromkeys(lookup.keys, path_of(lookup.subject))
+    return {scheme: path_of(path) for scheme, path in lookup.subject.items()}
+
+
+# --- the quick walk: source made from the fields
+
+
+def _quick(record: type[Record], fields: Sequence[_Field]) -> Callable[[Row], Record]:
+    """A function that makes a record of a row in one expression; raises for whatever it does not expect.
+
+    Its source holds names of catalogue fields, numbers, and names of members as Python literals.
+    """
+    names: dict[str, Any] = {"__builtins__": {"type": type, "str": str}, "make": record, "at": _at}
+    members = []
+    for number, field in enumerate(fields):
+        names[f"r{number}"] = field.read if field.path is not None else field.read(None)
+        if isinstance(field.read, PlainText):
+            names[f"n{number}"] = field.read.null
+        members.append(f"{field.name}={_expression(field, number)}")
+    text = f"def quick(row):\n    get = row.get\n    return make({', '.join(members)})"
+    exec(compile(text, "<record>", "exec"), names)  # noqa: S102  # its text is the catalogue's and ours
+    quick: Callable[[Row], Record] = names["quick"]
+    return quick
+
+
+def _expression(field: _Field, number: int) -> str:
+    """What reads one field: `r` is its converter, `n` the words that mean nothing."""
+    if field.path is None:
+        return f"r{number}"
+    needed = field.vital and not field.optional
+    if len(field.path) > 1:
+        value = f"at(row, {field.path!r}, {needed})"
+    else:
+        value = f"row[{field.path[0]!r}]" if needed else f"get({field.path[0]!r})"
+    if isinstance(field.read, Known):
+        return f"r{number}[{value}]"
+    if isinstance(field.read, PlainText):
+        text = f"type(v := {value}) is str" + (f" and v.strip() not in n{number}" if field.read.null else "")
+        return f"v if {text} else r{number}(v)"
+    return f"r{number}({value})"
+
+
+def _at(row: Row, path: tuple[str, ...], needed: bool) -> Any:
+    value = value_at(row, path)
+    if value is not MISSING:
+        return value
+    if needed:
+        raise UnreadableError
+    return None

@@ -8,7 +8,6 @@ from connectors.answers import FaultCode, Ground, RegisterAnswer, SourceFaultErr
 from connectors.conversions import Converter, UnreadableError, converter, text_of
 from connectors.envelope import MISSING, Row, path_of, value_at
 from connectors.problems import SourceKeyError
-from connectors.request import RequestTemplate
 from connectors.source import FieldMap, RegisterFile, Scheme, SourceFile
 from connectors.upstream import Source
 from policies.catalogue import FieldOf, Shown
@@ -25,7 +24,7 @@ class RegisterLookup:
         file = source.file.register[place]
         key = f"register[{place}]"
         self._source = source
-        self._template = RequestTemplate(source.file, file, key, url=source.url, secrets=source.secrets)
+        self._question = source.wire.question(file, key)
         self._entries = EntryMap(source.file, file, key)
 
     async def ask(self, reference: Reference, ground: Ground, until: float) -> RegisterAnswer:
@@ -34,7 +33,8 @@ class RegisterLookup:
         asked = {"register.name": reference.register.value, "register.number": reference.number}
         try:
             rows = await self._source.within(
-                until, lambda: self._source.rows(self._template, asked, ground, idempotent=True)
+                until,
+                lambda: self._source.rows(self._question, asked, ground, idempotent=True, until=until),
             )
             if len(rows.rows) > 1:
                 raise SourceFaultError(FaultCode.GARBAGE, "more than one entry")

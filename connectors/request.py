@@ -3,15 +3,16 @@
 Templates see these names: `subject.value`, `.name`, `.scheme`, and `.credit_code`, `.resident`,
 `.registration_number` (only the one of the subject's own scheme has a value); for a batch `subjects.value`,
 `.credit_code`, `.resident`, `.registration_number` (lists) and `subject.scheme`; `ground.purpose`,
-`.matter`, `.authorization_id`, `.reason_code`; `codes.NAME`, `secrets.NAME`, `steps.NAME`; `page.number`,
-`page.size`; for a search `search.name`; for counts `statistics.kind`, `.by` (a list), `.day`; for a register
-`register.name`, `.number`. A list in a query or form becomes its items joined by commas.
+`.matter`, `.authorization_id`, `.reason_code`; `codes.NAME`, `secrets.NAME`, `token.value`, `steps.NAME`,
+`parts.NAME`; `page.number`, `.index` (from 0), `.offset`, `.size`, `.cursor`; for a search `search.name`; for counts `statistics.kind`,
+`.by` (a list), `.day`; for a register `register.name`, `.number`. A list in a query or form becomes its items
+joined by commas.
+
+Steps that sign the request itself see `request.method`, `.path`, `.query` and `.body` as they are sent, and the
+parameters by `sorted`; what is placed from such a step is put in afterwards.
 """
 
-import base64
-import hashlib
-import hmac
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, get_args
 from urllib.parse import quote, urlencode
@@ -19,24 +20,28 @@ from urllib.parse import quote, urlencode
 import httpx
 import msgspec
 
-from connectors.answers import Ground
-from connectors.conversions import PROVINCE_TIME
+from connectors.answers import FaultCode, Ground, SourceFaultError
+from connectors.documents import XML_NAME, soap_envelope, write_xml
 from connectors.problems import SourceKeyError
+from connectors.signing import REQUEST_NAMES, Scope, Signing, compile_step, known
 from connectors.source import (
     Auth,
     CodeTable,
+    Document,
     LookupFile,
     RegisterFile,
     Scheme,
     SearchFile,
     SourceFile,
     StatisticsFile,
-    Step,
+    TokenFile,
 )
-from connectors.template import ABSENT, Template, Variables, compile_template
+from connectors.template import Template, Variables, compile_template
+from connectors.transport import Outgoing
 from policies.identifiers import SubjectKey
 
 _GROUND = frozenset(f"ground.{name}" for name in Ground.__struct_fields__)
+_GROUND_PARTS = tuple((f"ground.{name}", name) for name in Ground.__struct_fields__)
 _SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 _ONE = frozenset(f"subject.{name}" for name in ("value", *_SCHEMES))
 _MANY = frozenset(f"subjects.{name}" for name in ("value", *_SCHEMES))
@@ -44,83 +49,10 @@ _PERSONAL = frozenset(
     {"subject.value", "subject.name", "subject.resident", "subjects.value", "subjects.resident"}
 )
 
-Run = Callable[[Variables, datetime], str]
-Asking = LookupFile | SearchFile | StatisticsFile | RegisterFile
+Asking = LookupFile | SearchFile | StatisticsFile | RegisterFile | TokenFile
 
-
-# --- signing recipes
-
-HASHES: Mapping[str, Callable[[bytes], bytes]] = {
-    "md5": lambda text: hashlib.md5(text, usedforsecurity=False).digest(),
-    "sha256": lambda text: hashlib.sha256(text).digest(),
-}
-"""Hash functions of `hash` steps; many sources still sign with MD5."""
-
-
-def _step(step: Step, known: frozenset[str], key: str) -> Run:
-    """One step, ready to run; raises SourceKeyError."""
-    operations = [name for name in ("now", "join", "hash", "hmac") if getattr(step, name) is not None]
-    if len(operations) > 1 or not (operations or step.encode):
-        raise SourceKeyError(key, "it needs one operation", "write one of now, join, hash, hmac or encode")
-    if operations == ["now"]:
-        return _cased(step, _now(step.now or ""))
-    if operations == ["join"]:
-        text = _known(compile_template("".join(step.join or ()), f"{key}.join"), known, f"{key}.join")
-        return _cased(step, lambda variables, _now: str(text.render(variables)))
-    if step.of is None:
-        raise SourceKeyError(f"{key}.of", "it is missing", "say which text is hashed or encoded")
-    of = _known(compile_template(step.of, f"{key}.of"), known, f"{key}.of")
-    digest = _digest(step, known, key)
-    encode = _encoding(step.encode or "hex")
-    return _cased(step, lambda variables, _now: encode(digest(variables, _bytes(of.render(variables)))))
-
-
-def _digest(step: Step, known: frozenset[str], key: str) -> Callable[[Variables, bytes], bytes]:
-    if step.hash is not None:
-        hashed = HASHES[step.hash]
-        return lambda _variables, text: hashed(text)
-    if step.hmac is None:
-        return lambda _variables, text: text
-    secret = _known(compile_template(step.key or "", f"{key}.key"), known, f"{key}.key")
-    if not any(name.startswith("secrets.") for name in secret.names):
-        raise SourceKeyError(f"{key}.key", "it is no secret", 'write key = "{secrets.NAME}"')
-    name = step.hmac
-    return lambda variables, text: hmac.new(_bytes(secret.render(variables)), text, name).digest()
-
-
-def _now(form: str) -> Run:
-    if form == "ms":
-        return lambda _variables, now: str(int(now.timestamp() * 1000))
-    if form == "s":
-        return lambda _variables, now: str(int(now.timestamp()))
-    return lambda _variables, now: now.astimezone(PROVINCE_TIME).strftime(form)
-
-
-def _encoding(name: str) -> Callable[[bytes], str]:
-    if name == "base64":
-        return lambda raw: base64.b64encode(raw).decode()
-    return bytes.hex
-
-
-def _cased(step: Step, run: Run) -> Run:
-    if step.case is None:
-        return run
-    change = str.upper if step.case == "upper" else str.lower
-    return lambda variables, now: change(run(variables, now))
-
-
-def _bytes(value: Any) -> bytes:
-    return b"" if value is ABSENT else str(value).encode()
-
-
-def _known(template: Template, known: frozenset[str], key: str) -> Template:
-    unknown = sorted(template.names - known)
-    if unknown:
-        raise SourceKeyError(key, f"there is no {{{unknown[0]}}} here", f"known: {', '.join(sorted(known))}")
-    return template
-
-
-# --- requests
+_ACCEPT = {"json": "application/json", "xml": "application/xml, text/xml", "soap": "text/xml"}
+_CODECS = {"UTF-8": "utf-8", "GBK": "gbk", "GB18030": "gb18030"}
 
 
 class _Code(msgspec.Struct, frozen=True):
@@ -136,10 +68,25 @@ class _Place(msgspec.Struct, frozen=True):
     query: Template
     form: Template
     json: Template
+    xml: Template
+    soap_header: Template
+    soap_body: Template
 
     @property
     def names(self) -> frozenset[str]:
-        return self.headers.names | self.query.names | self.form.names | self.json.names
+        return frozenset().union(*(getattr(self, name).names for name in self.__struct_fields__))
+
+
+class _Filled(msgspec.Struct):
+    """The parts of one request, filled in."""
+
+    headers: dict[str, str]
+    query: dict[str, str]
+    form: dict[str, str]
+    json: dict[str, Any]
+    xml: dict[str, Any]
+    soap_header: dict[str, Any]
+    soap_body: dict[str, Any]
 
 
 class RequestTemplate:
@@ -152,80 +99,215 @@ class RequestTemplate:
         key: str,
         *,
         url: str,
-        secrets: Mapping[str, str],
     ) -> None:
         own = _asked_names(request)
+        auth = Auth(steps=request.steps) if isinstance(request, TokenFile) else source.auth
         shared = _GROUND | {f"secrets.{name}" for name in source.secrets}
+        if source.token is not None and not isinstance(request, TokenFile):
+            shared |= {"token.value"}
         if isinstance(request, LookupFile):
             shared |= {"subject.scheme"}
         codes = {f"codes.{name}": _code(code, shared, f"codes.{name}") for name, code in source.codes.items()}
-        signing = shared | codes.keys()
-        self._steps: list[tuple[str, Run]] = []
-        for place, step in enumerate(source.auth.steps):
-            self._steps.append((f"steps.{step.set}", _step(step, signing, f"auth.steps[{place}]")))
-            signing |= {f"steps.{step.set}"}
-        auth = _place(source.auth, "auth", signing)
-        asked = _place(request, key, signing | own)
-        path = _known(compile_template(request.path, f"{key}.path"), signing | own, f"{key}.path")
+        self._codec = _CODECS[source.charset]
+        self._charset = source.charset
+        self._steps, self._signing = _recipe(auth, shared | codes.keys(), self._codec)
+        early = shared | codes.keys() | {step.name for step in self._steps}
+        late = frozenset(step.name for step in self._signing)
+        self._auth, self._signed = _auth_places(auth, early, late)
+        self._parts = {
+            f"parts.{name}": (_documents(part, f"{key}.parts.{name}", early | own), bool(part.xml))
+            for name, part in request.parts.items()
+        }
+        seen = early | own | self._parts.keys()
+        asked = _place(request, key, seen)
+        path = known(compile_template(request.path, f"{key}.path"), seen, f"{key}.path")
         if not request.path.startswith("/"):
             raise SourceKeyError(f"{key}.path", "it does not start with /", "write the path below the url")
-        self._method = request.method if isinstance(request, LookupFile | RegisterFile) else "POST"
-        _check_body(self._method, request, source.auth, key)
+        self._method = getattr(request, "method", None) or "POST"
+        _check_body(self._method, request, auth, key)
+        _check_whole(self._signing, self._signed)
+        inside = frozenset().union(*(part.names for part, _ in self._parts.values()))
         _check_subject(
-            request, asked.names | path.names, path.names | asked.query.names | asked.headers.names, key
+            request,
+            asked.names | path.names | inside,
+            path.names | asked.query.names | asked.headers.names | inside & _addressed(asked, path),
+            key,
         )
+        self._action = known(
+            compile_template(request.soap.action if request.soap else "", f"{key}.soap.action"),
+            seen,
+            f"{key}.soap.action",
+        )
+        self._is_soap = request.soap is not None
+        self._accept = _ACCEPT[source.envelope.format]
         self._url = url.rstrip("/")
         self._path = path
-        self._auth = auth
+        self._address = self._fixed_address(asked)
+        """The address, where it is the same for every request: to read it again costs half of a request."""
         self._asked = asked
         self._codes = codes
-        self._secrets = {f"secrets.{name}": value for name, value in secrets.items()}
-        self.ground = self._told()
+        self.ground = self._told(inside)
 
-    def _told(self) -> frozenset[str]:
-        """The parts of the ground that reach the source: directly or by way of a code."""
-        names = self._path.names | self._asked.names | self._auth.names
+    def _fixed_address(self, asked: _Place) -> httpx.URL | None:
+        queries = (asked.query, self._auth.query, self._signed.query)
+        if self._path.names or any(query.names or query.render({}) for query in queries):
+            return None
+        return httpx.URL(f"{self._url}{self._path.render({})}")
+
+    def _told(self, inside: frozenset[str]) -> frozenset[str]:
+        """The parts of the ground that reach the source: directly or by way of a code or a step."""
+        names = self._path.names | self._asked.names | self._auth.names | self._signed.names | inside
+        for step in reversed([*self._steps, *self._signing]):
+            if step.name in names:
+                names |= step.uses
         for name, code in self._codes.items():
             if name in names:
                 names |= code.of.names
         return frozenset(name.removeprefix("ground.") for name in names & _GROUND)
 
-    def build(self, asked: Variables, ground: Ground, now: datetime) -> httpx.Request:
-        """The request for what `asked` names, signed at `now`."""
-        variables: dict[str, Any] = {**self._secrets, **asked}
-        variables.update((f"ground.{name}", getattr(ground, name)) for name in Ground.__struct_fields__)
+    def build(
+        self, asked: Variables, ground: Ground, now: datetime, held: Mapping[str, str]
+    ) -> httpx.Request:
+        """The same request as `prepare` makes, for who looks at it as a whole."""
+        return self.prepare(asked, ground, now, held).of_httpx()
+
+    def prepare(self, asked: Variables, ground: Ground, now: datetime, held: Mapping[str, str]) -> Outgoing:
+        """The request for what `asked` names, signed at `now`; `held` are the secrets and the token.
+
+        Raises SourceFaultError for what cannot be written in the source's character set.
+        """
+        variables: dict[str, Any] = {**held, **asked}
+        if "page.number" in asked:
+            variables["page.index"] = asked["page.number"] - 1
+            variables["page.offset"] = (asked["page.number"] - 1) * asked["page.size"]
+        for name, part in _GROUND_PARTS:
+            variables[name] = getattr(ground, part)
         for name, code in self._codes.items():
             word = code.of.render(variables)
             variables[name] = (
                 code.table.get(word, code.otherwise) if isinstance(word, str) else code.otherwise
             )
-        for name, run in self._steps:
-            variables[name] = run(variables, now)
-        return self._request(variables)
+        for step in self._steps:
+            variables[step.name] = step.run(variables, now)
+        for name, (document, is_xml) in self._parts.items():
+            tree = document.render(variables)
+            variables[name] = write_xml(tree) if is_xml else msgspec.json.encode(tree).decode()
+        try:
+            return self._request(variables, now)
+        except UnicodeEncodeError:
+            raise SourceFaultError(
+                FaultCode.ERROR, "the request cannot be written in the source's character set"
+            ) from None
 
-    def _request(self, variables: Variables) -> httpx.Request:
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        headers |= _texts(self._asked.headers, variables) | _texts(self._auth.headers, variables)
-        query = _texts(self._asked.query, variables) | _texts(self._auth.query, variables)
-        form = _texts(self._asked.form, variables) | _texts(self._auth.form, variables)
-        json = self._asked.json.render(variables) | self._auth.json.render(variables)
-        url = f"{self._url}{self._path_of(variables)}"
-        if query:
-            url = f"{url}?{urlencode(query)}"
-        content = None
-        if form:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-            content = urlencode(form).encode()
-        elif json:
-            headers["Content-Type"] = "application/json"
-            content = msgspec.json.encode(json)
-        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-        return httpx.Request(self._method, url, headers=encoded, content=content)
+    def _request(self, variables: dict[str, Any], now: datetime) -> Outgoing:
+        filled = _fill(self._asked, variables)
+        _add(filled, self._auth, variables)
+        path = self._path_of(variables)
+        if self._signing:
+            self._sign(filled, path, variables, now)
+        url = self._address or httpx.URL(f"{self._url}{path}{self._query(filled)}")
+        kind, content = self._body(filled)
+        headers = {"Accept": self._accept, "Accept-Encoding": "identity", **filled.headers}
+        if kind is not None:
+            headers["Content-Type"] = kind
+        if self._is_soap:
+            headers["SOAPAction"] = f'"{self._action.render(variables)}"'
+        "".join(headers.values()).encode()  # or it would be found out when the request is on its way
+        return Outgoing(self._method, url, headers, content)
+
+    def _sign(self, filled: _Filled, path: str, variables: dict[str, Any], now: datetime) -> None:
+        """Run the steps that look at the request, and place what they give."""
+        _, content = self._body(filled)
+        variables["request.method"] = self._method
+        variables["request.path"] = path
+        variables["request.query"] = self._query(filled).removeprefix("?")
+        variables["request.body"] = (content or b"").decode(self._codec)
+        variables["request.parameters"] = {
+            "query": filled.query,
+            "form": filled.form,
+            "json": filled.json,
+        }
+        for step in self._signing:
+            variables[step.name] = step.run(variables, now)
+        _add(filled, self._signed, variables)
+
+    def _query(self, filled: _Filled) -> str:
+        return f"?{urlencode(filled.query, encoding=self._codec)}" if filled.query else ""
+
+    def _body(self, filled: _Filled) -> tuple[str | None, bytes | None]:
+        """The content type and the bytes of the body, if there is one."""
+        if filled.form:
+            kind = "application/x-www-form-urlencoded"
+            if self._codec != "utf-8":
+                kind = f"{kind}; charset={self._charset}"
+            return kind, urlencode(filled.form, encoding=self._codec).encode()
+        if filled.json:
+            content = msgspec.json.encode(filled.json)
+            if self._codec == "utf-8":
+                return "application/json", content
+            return f"application/json; charset={self._charset}", content.decode().encode(self._codec)
+        if filled.xml:
+            return f"application/xml; charset={self._charset}", self._xml(filled.xml)
+        if self._is_soap:
+            message = soap_envelope(filled.soap_header, filled.soap_body)
+            return f"text/xml; charset={self._charset}", self._xml(message)
+        return None, None
+
+    def _xml(self, tree: Mapping[str, Any]) -> bytes:
+        return f'<?xml version="1.0" encoding="{self._charset}"?>{write_xml(tree)}'.encode(self._codec)
 
     def _path_of(self, variables: Variables) -> str:
         given = {name: variables.get(name) for name in self._path.names}
-        quoted = {name: quote(str(value), safe="") for name, value in given.items() if value is not None}
+        quoted = {
+            name: quote(str(value), safe="", encoding=self._codec)
+            for name, value in given.items()
+            if value is not None
+        }
         return str(self._path.render(quoted))
+
+
+def _fill(place: _Place, variables: Variables) -> _Filled:
+    return _Filled(
+        _texts(place.headers, variables),
+        _texts(place.query, variables),
+        _texts(place.form, variables),
+        place.json.render(variables),
+        place.xml.render(variables),
+        place.soap_header.render(variables),
+        place.soap_body.render(variables),
+    )
+
+
+def _add(filled: _Filled, place: _Place, variables: Variables) -> None:
+    """Put what authenticates the gateway beside what is asked."""
+    filled.headers |= _texts(place.headers, variables)
+    filled.query |= _texts(place.query, variables)
+    filled.form |= _texts(place.form, variables)
+    filled.json |= place.json.render(variables)
+    filled.soap_header |= place.soap_header.render(variables)
+
+
+def _recipe(auth: Auth, names: frozenset[str], codec: str) -> tuple[tuple[Signing, ...], tuple[Signing, ...]]:
+    """The steps before the request is made, and from the first on that looks at the request itself."""
+    steps: list[Signing] = []
+    signing: list[Signing] = []
+    for place, step in enumerate(auth.steps):
+        shown = REQUEST_NAMES - {"request.parameters"}
+        made = compile_step(step, Scope(names | shown, f"auth.steps[{place}]", codec))
+        (signing if signing or made.uses & REQUEST_NAMES else steps).append(made)
+        names |= {made.name}
+    return tuple(steps), tuple(signing)
+
+
+def _auth_places(auth: Auth, early: frozenset[str], late: frozenset[str]) -> tuple[_Place, _Place]:
+    """What is placed before the request is signed, and what after."""
+    before: dict[str, dict[str, Any]] = {}
+    after: dict[str, dict[str, Any]] = {}
+    for table in ("headers", "query", "form", "json", "soap_header"):
+        for name, value in getattr(auth, table).items():
+            used = known(compile_template(value, f"auth.{table}.{name}"), early | late, f"auth.{table}").names
+            (after if used & late else before).setdefault(table, {})[name] = value
+    return _compiled(before, "auth", early), _compiled(after, "auth", early | late)
 
 
 def variables_of(subjects: Sequence[SubjectKey], batch: bool) -> dict[str, Any]:
@@ -251,42 +333,126 @@ def _asked_names(request: Asking) -> frozenset[str]:
         return frozenset({"register.name", "register.number"})
     if isinstance(request, StatisticsFile):
         return _COUNTED
-    pages = frozenset({"page.number", "page.size"})
+    if isinstance(request, TokenFile):
+        return frozenset()
+    pages = frozenset({"page.number", "page.index", "page.offset", "page.size"})
     if isinstance(request, SearchFile):
         return pages | {"search.name"}
     subject = _MANY if request.batch else _ONE | {"subject.name"}
-    return subject | pages if request.paging else subject
+    return subject | pages | {"page.cursor"} if request.paging else subject
 
 
-def _code(code: CodeTable, known: frozenset[str], key: str) -> _Code:
-    of = _known(compile_template(code.of, f"{key}.of"), known, f"{key}.of")
+def _code(code: CodeTable, names: frozenset[str], key: str) -> _Code:
+    of = known(compile_template(code.of, f"{key}.of"), names, f"{key}.of")
     return _Code(of, code.table, code.otherwise)
 
 
-def _place(part: Auth | Asking, key: str, known: frozenset[str]) -> _Place:
-    tables = {
-        name: _known(compile_template(getattr(part, name, {}), f"{key}.{name}"), known, f"{key}.{name}")
-        for name in ("headers", "query", "form", "json")
+def _documents(part: Document, key: str, names: frozenset[str]) -> Template:
+    if bool(part.json) is bool(part.xml):
+        raise SourceKeyError(key, "it needs one of json and xml", "keep one of them")
+    _check_xml(part.xml, f"{key}.xml")
+    form = "xml" if part.xml else "json"
+    return known(compile_template(part.xml or part.json, f"{key}.{form}"), names, f"{key}.{form}")
+
+
+def _place(request: Asking, key: str, names: frozenset[str]) -> _Place:
+    _check_xml(request.xml, f"{key}.xml")
+    tables: dict[str, dict[str, Any]] = {
+        name: getattr(request, name, {}) for name in ("headers", "query", "form", "json", "xml")
     }
-    return _Place(**tables)
+    if request.soap is not None:
+        _check_xml(request.soap.header, f"{key}.soap.header", roots=MOST_ROOTS)
+        _check_xml(request.soap.body, f"{key}.soap.body")
+        if not request.soap.body:
+            raise SourceKeyError(f"{key}.soap.body", "it is empty", "write the element that is called")
+        tables |= {"soap_header": request.soap.header, "soap_body": request.soap.body}
+    return _compiled(tables, key, names)
+
+
+def _compiled(tables: Mapping[str, Mapping[str, Any]], key: str, names: frozenset[str]) -> _Place:
+    places = {}
+    for table in _Place.__struct_fields__:
+        where = f"{key}.{_IN_FILE.get(table, table)}"
+        places[table] = known(compile_template(dict(tables.get(table, {})), where), names, where)
+    return _Place(**places)
+
+
+_IN_FILE = {"soap_header": "soap.header", "soap_body": "soap.body"}
 
 
 def _texts(table: Template, variables: Variables) -> dict[str, str]:
-    return {name: _text(value) for name, value in table.render(variables).items()}
+    texts: dict[str, Any] = table.render(variables)
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            texts[name] = ",".join(value) if isinstance(value, list) else str(value)
+    return texts
 
 
-def _text(value: Any) -> str:
-    return ",".join(value) if isinstance(value, list) else str(value)
+# --- what cannot work
 
 
 def _check_body(method: str, request: Asking, auth: Auth, key: str) -> None:
-    form, json = request.form or auth.form, request.json or auth.json
-    if form and json:
-        raise SourceKeyError(
-            f"{key}.json", "the request would have a form and a JSON body", "keep one of them"
+    bodies = [
+        name
+        for name, given in (
+            ("form", request.form or auth.form),
+            ("json", request.json or auth.json),
+            ("xml", request.xml),
+            ("soap", request.soap or auth.soap_header),
         )
-    if method == "GET" and (form or json):
+        if given
+    ]
+    if len(bodies) > 1:
+        raise SourceKeyError(
+            f"{key}.{bodies[-1]}", f"the request would have two bodies: {' and '.join(bodies)}", "keep one"
+        )
+    if auth.soap_header and request.soap is None:
+        raise SourceKeyError("auth.soap_header", f"{key} is no SOAP message", "place it elsewhere")
+    if method == "GET" and bodies:
         raise SourceKeyError(f"{key}.method", "GET sends no body", 'write method = "POST" or use query')
+
+
+def _check_whole(signing: Sequence[Signing], signed: _Place) -> None:
+    """A body that is signed must not change afterwards."""
+    if not any("request.body" in step.uses for step in signing):
+        return
+    for table in ("form", "json", "soap_header"):
+        if getattr(signed, table).names:
+            raise SourceKeyError(
+                f"auth.{table}", "it changes the body that is signed", "place it in headers or query"
+            )
+
+
+MOST_ROOTS = 20
+
+
+def _check_xml(tree: Mapping[str, Any], key: str, roots: int = 1) -> None:
+    if len(tree) > roots:
+        raise SourceKeyError(key, "it has more than one root element", "put the elements below one")
+    for name, value in tree.items():
+        _check_element(name, value, f"{key}.{name}")
+
+
+def _check_element(name: str, value: Any, key: str) -> None:
+    bare = name.removeprefix("@")
+    if name != "#text" and not XML_NAME.fullmatch(bare):
+        raise SourceKeyError(key, "it is no name of an element", "write letters, digits, - and _")
+    if name.startswith(("@", "#")) and isinstance(value, dict | list):
+        raise SourceKeyError(key, "it is no text", "write a text")
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, dict):
+            for child, member in item.items():
+                _check_element(child, member, f"{key}.{child}")
+
+
+def _addressed(asked: _Place, path: Template) -> frozenset[str]:
+    """Every name, where a part of the request stands in an address or header: then what it holds does, too."""
+    open_to_view = path.names | asked.query.names | asked.headers.names
+    return (
+        _PERSONAL | {"search.name"}
+        if any(name.startswith("parts.") for name in open_to_view)
+        else frozenset()
+    )
 
 
 def _check_subject(
@@ -300,6 +466,8 @@ def _check_subject(
         needed = {"register.number"} | ({"register.name"} if len(request.names) > 1 else set())
         for name in sorted(needed - used):
             raise SourceKeyError(key, "the request does not say what is looked up", f"use {{{name}}}")
+        return
+    if isinstance(request, TokenFile):
         return
     if isinstance(request, StatisticsFile):
         for name in sorted(_COUNTED - used):

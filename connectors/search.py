@@ -6,8 +6,6 @@ from typing import Any
 from connectors.answers import FaultCode, Ground, Hit, SearchAnswer, SourceFaultError
 from connectors.conversions import UnreadableError, text_of
 from connectors.envelope import Row, Rows, path_of, value_at
-from connectors.problems import SourceKeyError
-from connectors.request import RequestTemplate
 from connectors.source import SearchFile
 from connectors.upstream import Source
 
@@ -16,40 +14,36 @@ class Search:
     """The search of one source."""
 
     def __init__(self, source: Source, file: SearchFile) -> None:
-        if source.file.envelope.total is None:
-            raise SourceKeyError(
-                "envelope.total", "it is missing", "a search needs to know how many hits there are"
-            )
         self._source = source
         self._most = file.page_size
         self._null = frozenset(source.file.values.null)
         self._paths = {name: path_of(path) for name, path in file.fields.items()}
-        self._template = RequestTemplate(source.file, file, "search", url=source.url, secrets=source.secrets)
+        self._question = source.wire.question(file, "search")
 
     async def find(self, name: str, *, first: int, offset: int, ground: Ground, until: float) -> SearchAnswer:
         """`first` hits after the first `offset`, in the source's order; a fault is in the answer."""
         try:
-            rows = await self._source.within(until, lambda: self._rows(name, first, offset, ground))
+            rows = await self._source.within(until, lambda: self._rows(name, first, offset, ground, until))
             hits = tuple(self._hit(row) for row in rows.rows)
         except SourceFaultError as error:
             return SearchAnswer(fault=error.fault, source=self._source.file.id)
         return SearchAnswer(hits, rows.total or 0, rows.as_of, source=self._source.file.id)
 
-    async def _rows(self, name: str, first: int, offset: int, ground: Ground) -> Rows:
+    async def _rows(self, name: str, first: int, offset: int, ground: Ground, until: float) -> Rows:
         """The rows of the window, from as many pages as it touches."""
         size = first if 0 < first <= self._most and offset % first == 0 else self._most
         skipped = offset // size
         pages = [
-            await self._page(name, number, size, ground)
+            await self._page(name, number, size, ground, until)
             for number in range(skipped + 1, (offset + max(first, 1) - 1) // size + 2)
         ]
         start = offset - skipped * size
         rows = [row for page in pages for row in page.rows][start : start + first]
         return Rows(rows, pages[0].total, pages[0].as_of)
 
-    async def _page(self, name: str, number: int, size: int, ground: Ground) -> Rows:
+    async def _page(self, name: str, number: int, size: int, ground: Ground, until: float) -> Rows:
         asked: Mapping[str, Any] = {"search.name": name, "page.number": number, "page.size": size}
-        return await self._source.rows(self._template, asked, ground, idempotent=True)
+        return await self._source.rows(self._question, asked, ground, idempotent=True, until=until)
 
     def _hit(self, row: Row) -> Hit:
         name, credit_code = self._text(row, "name"), self._text(row, "credit_code")

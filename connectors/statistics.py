@@ -5,7 +5,6 @@ import logging
 from connectors.answers import CountAnswer, CountAsk, Fault, FaultCode, Ground, SourceFaultError
 from connectors.conversions import UnreadableError, text_of
 from connectors.envelope import MISSING, Row, Rows, path_of, value_at
-from connectors.request import RequestTemplate
 from connectors.upstream import Source
 from policies.vocabulary import Dimension
 
@@ -24,9 +23,7 @@ class Statistics:
         self._null = frozenset(source.file.values.null)
         self._count = path_of(self.file.count)
         self._paths = {dimension: path_of(column) for dimension, column in self.file.dimensions.items()}
-        self._template = RequestTemplate(
-            source.file, self.file, f"statistics[{place}]", url=source.url, secrets=source.secrets
-        )
+        self._question = source.wire.question(self.file, f"statistics[{place}]")
 
     def counts(self, ask: CountAsk) -> bool:
         """Whether this is where the category is counted."""
@@ -44,7 +41,8 @@ class Statistics:
         }
         try:
             rows: Rows = await self._source.within(
-                until, lambda: self._source.rows(self._template, asked, ground, idempotent=True)
+                until,
+                lambda: self._source.rows(self._question, asked, ground, idempotent=True, until=until),
             )
             if len(rows.rows) > MOST_GROUPS:
                 raise SourceFaultError(FaultCode.GARBAGE, f"more than {MOST_GROUPS} groups")

@@ -51,11 +51,21 @@ def compile_template(node: Any, key: str) -> Template:
 
 
 def _table(members: dict[str, Template]) -> Template:
-    def render(variables: Variables) -> dict[str, Any]:
-        filled = ((name, member.render(variables)) for name, member in members.items())
-        return {name: value for name, value in filled if value is not ABSENT}
+    names = _names(members.values())
+    if not names:
+        constant = {name: member.render({}) for name, member in members.items()}
+        return Template(names, lambda _variables: constant.copy())
+    renders = [(name, member.render) for name, member in members.items()]
 
-    return Template(_names(members.values()), render)
+    def render(variables: Variables) -> dict[str, Any]:
+        filled = {}
+        for name, fill in renders:
+            value = fill(variables)
+            if value is not ABSENT:
+                filled[name] = value
+        return filled
+
+    return Template(names, render)
 
 
 def _list(items: list[Template]) -> Template:

@@ -1,19 +1,30 @@
-"""One source at run time: its time limits and how many calls may be under way at once."""
+"""One source at run time: its pace, its time limits, and when it is left alone.
+
+Whatever a source does, a call ends by its deadline, and a source that is down costs the others nothing.
+"""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-import httpx
-
 from connectors.answers import FaultCode, Ground, SourceFaultError
-from connectors.envelope import Rows, open_envelope
-from connectors.request import RequestTemplate
+from connectors.breaker import Breaker, BreakerState
+from connectors.conversions import PROVINCE_TIME
+from connectors.envelope import Rows
+from connectors.health import Observed, SourceHealth
+from connectors.rate import Rate
 from connectors.source import SourceFile
-from connectors.transport import exchange
+from connectors.wire import Question, Wire
 
 Clock = Callable[[], datetime]
+
+_FAIR_SHARE = 0.5
+"""A call that was given less than this share of the source's own time says nothing of the source."""
+
+_FIRST_PAUSE = 0.05
+"""Seconds before the first retry; each further one waits twice as long, give or take a half."""
 
 
 class Source:
@@ -22,37 +33,142 @@ class Source:
     def __init__(
         self,
         file: SourceFile,
-        url: str,
-        variables: Mapping[str, str],
-        transport: httpx.AsyncBaseTransport,
+        wire: Wire,
         clock: Clock,
     ) -> None:
         self.file = file
-        self.url = url
-        self.secrets = variables
-        self.transport = transport
+        self.wire = wire
         self._clock = clock
         self._slots = asyncio.Semaphore(file.concurrency)
+        self._rate = Rate(file.rate.per_second, file.rate.per_day)
+        self._breaker = Breaker(file.breaker.failures, file.breaker.seconds)
+        self._observed = Observed()
+
+    def follow_on(self, before: "Source") -> None:
+        """Count on from what was asked of the source today before its file was read anew."""
+        self._rate.follow_on(before._rate)
+
+    def latency(self) -> float | None:
+        """How long it takes to answer, as a moving average in seconds."""
+        return self._observed.latency
+
+    def health(self) -> SourceHealth:
+        """How the source is doing now."""
+        return self._observed.health(self._breaker.state, self._rate.asked_today)
 
     async def within(self, until: float, rows: Callable[[], Awaitable[Rows]]) -> Rows:
-        """What `rows` gathers, if it is there by `until` (loop time) and within the source's own time."""
+        """What `rows` gathers, if it is there by `until` (loop time); raises SourceFaultError.
+
+        Not called at all while the breaker is open, and never more than `concurrency` at once: whoever
+        waits for a place beyond `until` has waited in vain.
+        """
+        now = asyncio.get_running_loop().time
+        if now() >= until:
+            raise SourceFaultError(FaultCode.TIMEOUT, "no answer in time")
+        self._observed.under_way += 1
         try:
-            if asyncio.get_running_loop().time() >= until:
-                raise TimeoutError
-            async with asyncio.timeout_at(until), self._slots, asyncio.timeout(self.file.timeout_seconds):
-                return await rows()
+            if self._breaker.state is not BreakerState.CLOSED and self._breaker.refuses(now()):
+                raise self._left_alone()
+            async with asyncio.timeout_at(until), self._slots:
+                return await self._observe(now, rows)
+        except TimeoutError:
+            raise SourceFaultError(FaultCode.TIMEOUT, "no answer in time") from None
+        finally:
+            self._observed.under_way -= 1
+
+    async def _observe(self, now: Callable[[], float], rows: Callable[[], Awaitable[Rows]]) -> Rows:
+        """What `rows` gathers; the breaker and the record of the source's health learn how it went."""
+        begun = now()
+        ticket = self._breaker.admit(begun)
+        if ticket is None:
+            raise self._left_alone()
+        try:
+            found = await rows()
+        except SourceFaultError as error:
+            self._observed.failed(error.fault.code)
+            if not self._is_away(error, spent=now() - begun):
+                self._breaker.succeeded(ticket)
+            else:
+                self._breaker.failed(ticket, now(), lost=now() - begun, pause=error.pause)
+            raise
+        except BaseException as error:
+            # Cancelled: nobody waits any more, or the time of those who waited is over; the source had its chance or not.
+            if isinstance(error, asyncio.CancelledError) and self._had_its_time(now() - begun):
+                self._observed.failed(FaultCode.TIMEOUT)
+                self._breaker.failed(ticket, now(), lost=now() - begun)
+            else:
+                self._breaker.abandoned(ticket, now())
+            raise
+        self._breaker.succeeded(ticket)
+        self._observed.answered(now() - begun, found.as_of)
+        return found
+
+    def _left_alone(self) -> SourceFaultError:
+        self._observed.not_asked += 1
+        return SourceFaultError(FaultCode.DOWN, "not asked: it failed before")
+
+    def _is_away(self, error: SourceFaultError, *, spent: float) -> bool:
+        """Whether a fault says that the source cannot answer now, whatever it is asked."""
+        match error.fault.code:
+            case FaultCode.DOWN:
+                return True
+            case FaultCode.TIMEOUT:
+                return self._had_its_time(spent)
+            case _:
+                return error.busy
+
+    def _had_its_time(self, seconds: float) -> bool:
+        return seconds >= self.file.timeout_seconds * _FAIR_SHARE
+
+    async def rows(
+        self,
+        question: Question,
+        asked: Mapping[str, Any],
+        ground: Ground,
+        *,
+        idempotent: bool,
+        until: float,
+    ) -> Rows:
+        """The rows that one request brings; raises SourceFaultError.
+
+        A read that found the source away is tried again as often as its file allows, after a pause that
+        differs from call to call, if there is time for it before `until` (loop time).
+        """
+        now = asyncio.get_running_loop().time
+        left = self.file.retries if idempotent else 0
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._once(question, asked, ground, idempotent=idempotent, until=until)
+            except SourceFaultError as error:
+                wait = pause * (0.5 + random.random())  # noqa: S311  # spreads retries, protects nothing
+                if not left or not _may_pass(error) or now() + wait >= until or self._breaker.refuses(now()):
+                    raise
+            await asyncio.sleep(wait)
+            left -= 1
+            pause *= 2
+
+    def _in_force(self, now: datetime) -> bool:
+        about = self.file.about
+        if about.valid_from is None and about.valid_until is None:
+            return True
+        day = now.astimezone(PROVINCE_TIME).date()
+        return (about.valid_from or day) <= day <= (about.valid_until or day)
+
+    async def _once(
+        self, question: Question, asked: Mapping[str, Any], ground: Ground, *, idempotent: bool, until: float
+    ) -> Rows:
+        if not self._in_force(self._clock()):
+            raise SourceFaultError(FaultCode.REFUSED, "not asked: its file is not in force today")
+        if self._rate.bounded:
+            await self._rate.turn(until, self._clock())
+        try:
+            async with asyncio.timeout(self.file.timeout_seconds):
+                return await question.rows(asked, ground, idempotent=idempotent, until=until)
         except TimeoutError:
             raise SourceFaultError(FaultCode.TIMEOUT, "no answer in time") from None
 
-    async def rows(
-        self, template: RequestTemplate, asked: Mapping[str, Any], ground: Ground, *, idempotent: bool
-    ) -> Rows:
-        """The rows that one request brings; raises SourceFaultError."""
-        asked_at = self._clock()
-        reply = await exchange(
-            self.transport,
-            lambda: template.build(asked, ground, self._clock()),
-            idempotent=idempotent,
-            limit=self.file.max_body_bytes,
-        )
-        return open_envelope(reply, self.file.envelope, asked_at)
+
+def _may_pass(error: SourceFaultError) -> bool:
+    """Whether the same request may be answered a moment later; a source that names a pause is not pressed."""
+    return error.fault.code is FaultCode.DOWN or (error.busy and error.pause is None)

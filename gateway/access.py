@@ -20,6 +20,7 @@ from resolvers.overview import LogDimension
 
 LEDGER = "ledger"
 LEDGER_INFO = SourceInfo("The gateway's own ledger", "网关查询台账", "GATEWAY", "PLATFORM", (CATEGORY,))
+LOG_TITLES = {LEDGER: LEDGER_INFO}
 """The ledger as the source of one category."""
 
 _MATTERS = (

@@ -7,12 +7,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from importlib.resources import as_file, files
+from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,121 +21,55 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+import connectors
 from connectors.fetch import Sources
 from connectors.sandbox.issuer import CLIENTS
+from connectors.shared_cache import SharedCache
 from gateway import record
 from gateway.alarms import Alarms
 from gateway.artefacts import Artefacts
-from gateway.authenticate import Authenticator, Unauthenticated
+from gateway.authenticate import Authenticator
+from gateway.endpoint import BODY_SECONDS, NOT_KEPT, GraphQLEndpoint
 from gateway.errors import Code, GatewayError, error_body, internal, log_text
 from gateway.examples import EXAMPLES, PERSONAS
 from gateway.explorer.app import LoginHints, explorer_routes
-from gateway.gather import Obligations
 from gateway.history import History
-from gateway.keysets import KeySet, KeysUnavailableError
+from gateway.keysets import KeySet
 from gateway.ledger import LedgerFailure, SqliteLedger, load_or_create_key
-from gateway.limits import Limits
-from gateway.operation import GRAPHQL_RESPONSE, JSON, Headers, Operation, accepted_media_type, read
+from gateway.live_sources import LiveSources
+from gateway.logs import RequestLines
+from gateway.metrics import GatewayCollector, RequestCounts, metrics_app
+from gateway.notices import notices_route
+from gateway.operation import JSON
 from gateway.policy import Policy, make_policy, require_no_errors
-from gateway.quota import AskedToday, Quotas, restore
+from gateway.quota import AskedToday, AskedTogether, Quotas, RestoredStore, restore
+from gateway.registered import NamedDocuments, Registered, check_registered, read_manifest
 from gateway.reload import Reload
-from gateway.river import PROVINCE_TIME, Answered, River
+from gateway.river import PROVINCE_TIME, River
 from gateway.settings import Settings
+from gateway.shape import Shaper
 from gateway.tokens import TokenError, fetch_token
 from policies.bundle import Bundle, load
 from policies.obligations import HANDLERS, Handlers
 
 _LOG = logging.getLogger("gateway")
 
-BODY_SECONDS = 10.0
-"""How long a request's body may take to arrive, in seconds."""
+GRAPHQL = "/graphql"
 
 
-class GraphQLEndpoint:
-    """`/graphql` as a bare ASGI application: authenticate, read, answer; every failure by one door."""
+class Gateway(Starlette):
+    """A Starlette application that hands `/graphql` to its endpoint before its router looks at anything."""
 
-    def __init__(
-        self, authenticator: Authenticator, river: River, limits: Limits, body_seconds: float = BODY_SECONDS
-    ) -> None:
-        self._authenticator = authenticator
-        self._river = river
-        self._limits = limits
-        self._body_seconds = body_seconds
+    def __init__(self, graphql: GraphQLEndpoint, **options: Any) -> None:
+        super().__init__(**options)
+        self.graphql = graphql
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
-        begun = time.perf_counter()
-        media_type, headers = _media_type(scope["headers"]), {}
-        try:
-            if scope["method"] not in ("GET", "POST"):
-                raise GatewayError(Code.METHOD_NOT_ALLOWED)
-            authorization = _header(scope, b"authorization")
-            caller = await self._authenticator.authenticate(authorization)
-            answered = await self._river.answer(caller, await self._read(scope, receive))
-            status = 200
-        except Exception as error:  # noqa: BLE001  # the one door: nothing leaves but what the table of errors says
-            failure = _failure(error)
-            status, headers, answered = (
-                failure.status,
-                failure.headers,
-                Answered(error_body([failure]), (failure,)),
-            )
-        await _send(send, status, media_type, headers, answered.body)
-        for failure in answered.failures:
-            _LOG.log(logging.ERROR if failure.status >= 500 else logging.INFO, log_text(failure))
-        milliseconds = round((time.perf_counter() - begun) * 1000, 2)
-        _LOG.info("request", extra={"fields": {"status": status, "ms": milliseconds}})
-
-    async def _read(self, scope: Scope, receive: Receive) -> Operation:
-        try:
-            async with asyncio.timeout(self._body_seconds):
-                return await read(
-                    scope["method"], scope["headers"], scope["query_string"], receive, self._limits
-                )
-        except TimeoutError:
-            raise GatewayError(Code.BODY_TIMEOUT, limit=f"{self._body_seconds:g}") from None
-
-
-def _media_type(headers: Headers) -> str:
-    """The media type of the answer; also of the one that says that none is acceptable."""
-    try:
-        return accepted_media_type(headers)
-    except GatewayError:
-        return GRAPHQL_RESPONSE
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    values = [value for key, value in scope["headers"] if key == name]
-    # Two headers of this name are one attempt to be two callers.
-    return values[0].decode("latin-1") if len(values) == 1 else None
-
-
-def _failure(error: Exception) -> GatewayError:
-    match error:
-        case GatewayError():
-            return error
-        case Unauthenticated():
-            return GatewayError(Code.UNAUTHENTICATED, headers={"WWW-Authenticate": error.challenge})
-        case KeysUnavailableError():
-            return GatewayError(Code.IDENTITY_UNAVAILABLE)
-        case _:
-            return internal(error)
-
-
-# Answers about subjects are for the caller that asked, once.
-_NOT_KEPT = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-
-
-async def _send(send: Send, status: int, media_type: str, headers: Mapping[str, str], body: bytes) -> None:
-    fields = {
-        "content-type": f"{media_type}; charset=utf-8",
-        "content-length": str(len(body)),
-        **_NOT_KEPT,
-        **{name.lower(): value for name, value in headers.items()},
-    }
-    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+        """Answer one request, or live through the life of the service."""
+        if scope["type"] == "http" and scope["path"] == GRAPHQL:
+            await self.graphql(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def bundle_directory(name: str) -> Traversable:
@@ -168,24 +103,37 @@ def create_app(
 
     `transport` stands in for the network to the sources, `ledger_vfs` for SQLite's file layer, `clock` for
     the time of inquiries, `monotonic` for the seconds by which issuers' keys age; `body_seconds` is how long a
-    request's body may take; `handlers` discharge the obligations. `app.state.reload` loads the policy anew when asked. Raises BundleError,
+    request's body may take; `handlers` discharge the obligations. `app.state.reload` loads the policy anew when asked,
+    and `app.state.metrics` is the application of the figures. Raises BundleError,
     SourceFileError, LedgerFailure or ValueError, each naming what is wrong.
     """
 
-    def prepare(bundle: Bundle) -> Policy:
+    def prepare(bundle: Bundle, registered: Registered) -> Policy:
         if settings.policy.check_on_load:
             require_no_errors(bundle, clock().astimezone(PROVINCE_TIME).date())
-        return make_policy(bundle, settings.limits, settings.policy.visibility, handlers)
+        policy = make_policy(bundle, settings.limits, settings.policy.visibility, handlers)
+        check_registered(registered, policy.schema._schema, settings.limits)
+        return msgspec.structs.replace(policy, registered=registered)
 
-    policy = prepare(load_bundle(settings.policy.bundle))
-    sources = _sources(settings, os.environ if environment is None else environment, transport)
+    manifest = Path(settings.documents.manifest) if settings.documents.manifest else None
+    policy = prepare(load_bundle(settings.policy.bundle), read_manifest(manifest))
+    secrets = os.environ if environment is None else environment
+    shared = _shared_cache(settings)
+    source_files = Path(settings.sources.directory) if settings.sources.directory else INSTALLED_SOURCES
+    # Longer than any inquiry lasts, what it waits for the ledger included.
+    sources = LiveSources(
+        lambda: _sources(settings, source_files, secrets, transport, shared),
+        linger=settings.sources.deadline + 5,
+    )
     key = load_or_create_key(Path(settings.ledger.key_file))
     ledger = SqliteLedger.open(Path(settings.ledger.path), key, vfs=ledger_vfs)
     history = History(Path(settings.ledger.path), Path(f"{settings.ledger.path}.index"))
     keys_client = httpx.AsyncClient(timeout=5, trust_env=False)
     token_keys = KeySet(settings.identity.jwks_url, keys_client, clock=monotonic)
     trusted = {a.issuer: KeySet(a.jwks_url, keys_client, clock=monotonic) for a in settings.authorizations}
-    asked, alarms = AskedToday(), Alarms()
+    asked = _asked_store(settings)
+    alarms, counts = Alarms(), RequestCounts()
+    shaper = Shaper(handlers, alarms, settings.sources.cache_entries)
     river = River(
         policy=policy,
         sources=sources,
@@ -193,10 +141,11 @@ def create_app(
         ledger=ledger,
         history=history,
         quotas=Quotas(asked, key),
-        obligations=Obligations(handlers, alarms),
+        shaper=shaper,
         ledger_key=key,
         deadline=settings.sources.deadline,
         max_subjects=settings.max_subjects,
+        counts=counts,
         clock=clock,
     )
     authenticator = Authenticator(
@@ -205,10 +154,21 @@ def create_app(
         token_keys,
         lambda: river.policy.bundle.callers,
         clock=lambda: clock().timestamp(),
+        remembered_seconds=settings.identity.token_cache_seconds,
+    )
+    documents = NamedDocuments(
+        lambda: river.policy.registered,
+        settings.limits,
+        only_registered=settings.documents.only_registered,
+        automatic=settings.documents.automatic,
+    )
+    lines = RequestLines(_LOG) if settings.log.requests else None
+    endpoint = GraphQLEndpoint(
+        authenticator, river.answer, documents, settings.limits, counts, lines, body_seconds
     )
 
     directory = bundle_directory(settings.policy.bundle)
-    reload = Reload(river, directory, prepare, settings.policy.watch_seconds)
+    reload = Reload(river, directory, prepare, settings.policy.watch_seconds, manifest, sources, source_files)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -216,6 +176,7 @@ def create_app(
         path = Path(settings.ledger.path)
         await asyncio.to_thread(restore, asked, path, key, river.policy.bundle, today, PROVINCE_TIME)
         reloading = asyncio.create_task(reload.run())
+        sources.follow()
         try:
             yield
         finally:
@@ -226,8 +187,13 @@ def create_app(
                 await keyset.close()
             await keys_client.aclose()
             await sources.aclose()
+            if shared is not None:
+                await shared.aclose()
             await history.aclose()
+            await asked.aclose()
             await ledger.aclose()
+            if lines is not None:
+                lines.flush()
 
     async def ready(_request: Request) -> Response:
         healthy = ledger.healthy or await _recovers(ledger)
@@ -239,34 +205,82 @@ def create_app(
         }
         if reload.refused is not None:
             body["policy_refused"] = reload.refused
-        return JSONResponse(body, 200 if healthy else 503, headers=_NOT_KEPT)
+        if sources.refused is not None:
+            body["sources_refused"] = sources.refused
+        return JSONResponse(body, 200 if healthy else 503, headers=NOT_KEPT)
 
     routes = [
-        Route("/graphql", GraphQLEndpoint(authenticator, river, settings.limits, body_seconds)),
         Route("/healthz", _alive),
         Route("/readyz", ready),
+        notices_route(lambda: sources.now.notices, clock),
     ]
     if settings.explorer.enabled:
         routes += _explorer(settings)
     failures: Mapping[Any, Any] = {HTTPException: _http_error, Exception: _http_error}
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=failures)
+    app = Gateway(endpoint, routes=routes, lifespan=lifespan, exception_handlers=failures)
     # An address is right or it is not there: a redirect would repeat a POST, and has no JSON body.
     app.router.redirect_slashes = False
     app.state.reload = reload
+    app.state.metrics = metrics_app(
+        GatewayCollector(
+            counts,
+            ledger,
+            lambda: sources.now.health(),
+            held=lambda: {
+                "automatic_documents": documents.kept,
+                "documents": len(river.policy.documents),
+                "answers": sources.now.cache_counts()["entries"],
+            },
+            totals=lambda: {
+                "alarms": alarms.count,
+                "records_without_basis": sum(shaper.baseless.values()),
+                "cache_hits": sources.now.cache_counts()["hits"],
+                "cache_misses": sources.now.cache_counts()["misses"],
+            },
+        )
+    )
     return app
 
 
+def _asked_store(settings: Settings) -> RestoredStore:
+    """One process counts in its memory; several count together."""
+    if settings.server.workers == 1:
+        return AskedToday()
+    return AskedTogether(Path(f"{settings.ledger.path}.asked"))
+
+
+INSTALLED_SOURCES = Path(connectors.__path__[0]) / "sources"
+"""The source files that come with the gateway."""
+
+
 def _sources(
-    settings: Settings, environment: Mapping[str, str], transport: httpx.AsyncBaseTransport | None
+    settings: Settings,
+    directory: Path,
+    environment: Mapping[str, str],
+    transport: httpx.AsyncBaseTransport | None,
+    shared: SharedCache | None,
 ) -> Sources:
-    with as_file(files("connectors") / "sources") as installed:
-        return Sources.load(
-            Path(settings.sources.directory) if settings.sources.directory else installed,
-            urls=settings.sources.urls,
-            secrets=environment,
-            transport=transport,
-            cache_entries=settings.sources.cache_entries,
+    sources = Sources.load(
+        directory,
+        urls=settings.sources.urls,
+        secrets=environment,
+        transport=transport,
+        cache_entries=settings.sources.cache_entries,
+        shared=shared,
+    )
+    if settings.server.workers != 1 and shared is None and sources.notices.senders:
+        # Each notice reaches one worker; what the others keep would go on being given.
+        raise ValueError(
+            "sources.shared.url: needed where several workers serve and sources send notices: "
+            + ", ".join(sorted(sources.notices.senders))
         )
+    return sources
+
+
+def _shared_cache(settings: Settings) -> SharedCache | None:
+    """The cache of all replicas, where there is one; ValueError for a secret that cannot be one."""
+    cache = settings.sources.shared
+    return SharedCache(cache.url, Path(cache.secret_file).read_bytes()) if cache.url else None
 
 
 async def _recovers(ledger: SqliteLedger) -> bool:
@@ -279,7 +293,7 @@ async def _recovers(ledger: SqliteLedger) -> bool:
 
 
 async def _alive(_request: Request) -> Response:
-    return JSONResponse({"alive": True}, headers=_NOT_KEPT)
+    return JSONResponse({"alive": True}, headers=NOT_KEPT)
 
 
 def _explorer(settings: Settings) -> list[Route]:
@@ -313,5 +327,5 @@ async def _http_error(_request: Request, error: Exception) -> Response:
 
 
 def _error_response(failure: GatewayError) -> Response:
-    headers = {**_NOT_KEPT, **failure.headers}
+    headers = {**NOT_KEPT, **failure.headers}
     return Response(error_body([failure]), failure.status, headers, media_type=JSON)

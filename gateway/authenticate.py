@@ -14,9 +14,13 @@ Claims beside those of RFC 9068 (`iss`, `aud`, `exp`, `iat`, `sub`, `client_id`,
   types are for other resources. An unknown member of the entry is refused: it might have been a limit.
 """
 
+import hashlib
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection
+
+import msgspec
 
 from gateway.keysets import KeySet
 from gateway.signed import Claims, StatementError, read
@@ -25,6 +29,9 @@ from policies.caller import Caller, Identity
 REALM = "credit-gateway"
 LONGEST_LIFE = 86_400
 """Seconds between issue and expiry beyond which a token is refused."""
+
+REMEMBERED = 4096
+"""Verified tokens that are remembered at once; the least recently used one makes room."""
 
 _LEVELS = ("PROVINCE", "CITY", "COUNTY")
 _DIVISION = re.compile(r"[0-9]{6}")
@@ -51,11 +58,22 @@ class Unauthenticated(Exception):  # noqa: N818  # a refusal, not a fault
         return f'{challenge}, error="{self.error}", error_description="{self.description}"'
 
 
+class _Verified(msgspec.Struct, frozen=True):
+    """A caller, and from when until when its token need not be verified again."""
+
+    caller: Caller
+    since: float
+    until: float
+
+
 class Authenticator:
     """Verifies tokens of one issuer for one audience.
 
     `clock` gives seconds since 1970 UTC; `leeway` is how many seconds the issuer's clock may differ.
     `known_types` gives the caller types that the policy bundle knows, which may change with it.
+    `remembered_seconds` is how long a verified token is believed without another look, never beyond its expiry;
+    0: not at all. It is remembered by the SHA-256 of the header it came in, and forgotten with all others when
+    the issuer's keys or the caller types change. What was refused is not remembered.
     """
 
     def __init__(
@@ -67,6 +85,7 @@ class Authenticator:
         *,
         clock: Callable[[], float] = time.time,
         leeway: int = 30,
+        remembered_seconds: float = 60.0,
     ) -> None:
         self._issuer = issuer
         self._audience = audience
@@ -74,6 +93,22 @@ class Authenticator:
         self._known_types = known_types
         self._clock = clock
         self._leeway = leeway
+        self._remembered_seconds = remembered_seconds
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._verified_with: tuple[int, Collection[str]] = (0, ())
+
+    def known(self, authorization_header: bytes) -> Caller | None:
+        """The caller of a token that was verified a short while ago: the same object each time. None: verify it."""
+        generation, types = self._verified_with
+        if self._keyset.generation != generation or self._known_types() is not types:
+            return None
+        name = hashlib.sha256(authorization_header).digest()
+        verified = self._verified.get(name)
+        # A clock that was put back makes no entry live longer.
+        if verified is None or not verified.since <= self._clock() < verified.until:
+            return None
+        self._verified.move_to_end(name)
+        return verified.caller
 
     async def authenticate(self, authorization_header: str | None) -> Caller:
         """The caller that the `Authorization` header proves.
@@ -86,9 +121,27 @@ class Authenticator:
         if bearer is None:
             raise Unauthenticated("invalid_token", "the header is not Bearer and one token")
         try:
-            return await self._caller(bearer[1])
+            caller = await self._caller(bearer[1])
         except StatementError as error:
             raise Unauthenticated("invalid_token", error.reason) from error
+        return self._remember(authorization_header, caller)
+
+    def _remember(self, authorization_header: str, caller: Caller) -> Caller:
+        """The caller, remembered; the one of before where it says the same, as others remember things by it."""
+        verified_with = (self._keyset.generation, self._known_types())
+        if self._verified_with[0] != verified_with[0] or self._verified_with[1] is not verified_with[1]:
+            self._verified.clear()
+            self._verified_with = verified_with
+        now = self._clock()
+        until = min(caller.expires, now + self._remembered_seconds)
+        name = hashlib.sha256(authorization_header.encode("latin-1")).digest()
+        before = self._verified.pop(name, None)
+        if before is not None and before.caller == caller:
+            caller = before.caller
+        self._verified[name] = _Verified(caller, now, until)
+        while len(self._verified) > REMEMBERED:
+            self._verified.popitem(last=False)
+        return caller
 
     async def _caller(self, token: str) -> Caller:
         statement = read(token, "at+jwt")

@@ -7,13 +7,15 @@ names the field, never the value.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
 from graphql import FieldNode, GraphQLError, GraphQLField, Undefined, coerce_input_literal
-from graphql.execution.values import VariableValues, get_argument_values
+from graphql.execution.values import VariableValues
 from strawberry.utils.str_converters import to_camel_case
 
+from gateway.arguments import ArgumentReader
 from gateway.errors import Code, GatewayError
 from gateway.plan import LookupPlan, Plan, Prepared
 from policies.decision import Question
@@ -85,7 +87,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def questions(self) -> tuple[Question, ...]:
         """All subjects of the inquiry, in the order of the document."""
+        if len(self.lookups) == 1:
+            return self.lookups[0].questions
         return tuple(question for lookup in self.lookups for question in lookup.questions)
+
+    @property
+    def of_subjects_alone(self) -> bool:
+        """Whether it neither searches nor counts nor reads the log."""
+        return all(lookup.plan.field in ("subject", "subjects") for lookup in self.lookups)
 
 
 def bind(
@@ -111,9 +120,9 @@ def bind(
     for lookup, each in zip(plan.lookups, named, strict=True):
         _check_pages(prepared, lookup, {SubjectKind.NONE, *(key.kind for key, _ in each.subjects)}, variables)
     keys = [key for each in named for key, _ in each.subjects]
-    if sum(key.kind is SubjectKind.NP for key in keys) > 1:
+    if len(keys) > 1 and sum(key.kind is SubjectKind.NP for key in keys) > 1:
         raise GatewayError(Code.ONE_PERSON_PER_OPERATION)
-    distinct = len({key.hash_input for key in keys})
+    distinct = len({(key.scheme, key.value) for key in keys}) if len(keys) > 1 else len(keys)
     return Call(
         purpose=purpose,
         evidence=evidence,
@@ -164,8 +173,10 @@ def _named(lookup: LookupPlan, arguments: Mapping[str, Any], evidence: Evidence,
             subjects = []
             for index, reference in enumerate(arguments["of"]):
                 path = f"{lookup.key}.of[{index}]"
-                own = _evidence(reference.get("evidence"), f"{path}.evidence", today)
-                subjects.append((_key(reference["id"], f"{path}.id", today), own.over(evidence)))
+                mine, given = evidence, reference.get("evidence")
+                if given is not None:
+                    mine = _evidence(given, f"{path}.evidence", today).over(evidence)
+                subjects.append((_key(reference["id"], f"{path}.id", today), mine))
             return Named(subjects=tuple(subjects))
         case "search":
             return Named(search=_search(arguments, lookup.key))
@@ -245,7 +256,7 @@ def _key(identifier: Mapping[str, Any], path: str, today: date) -> SubjectKey:
     try:
         match scheme:
             case "creditCode":
-                return credit_code(value, field=field)
+                return _subject(value, field)
             case "registrationNumber":
                 return registration_number(value, field=field)
             case _:
@@ -254,16 +265,30 @@ def _key(identifier: Mapping[str, Any], path: str, today: date) -> SubjectKey:
         raise GatewayError(Code.BAD_IDENTIFIER, field=error.field, reason=error.reason) from None
 
 
+@lru_cache(maxsize=10_000)
+def _subject(text: str, field: str) -> SubjectKey:
+    """The subject of a credit code: callers ask of the same ones again. Raises IdentifierError."""
+    return credit_code(text, field=field)
+
+
 def _evidence(given: Mapping[str, Any] | None, path: str, today: date) -> Evidence:
-    values = {_FIELD_NAMED[name]: value for name, value in (given or {}).items() if value is not None}
-    if "record_ids" in values:
-        values["record_ids"] = tuple(values["record_ids"])
-    evidence = Evidence(**values)
+    stated = tuple(
+        (_FIELD_NAMED[name], tuple(value) if isinstance(value, list) else value)
+        for name, value in (given or {}).items()
+        if value is not None
+    )
     try:
-        check_form(evidence, today)
+        return _checked(stated, today)
     except EvidenceError as error:
         field = f"{path}.{to_camel_case(error.field)}"
         raise GatewayError(Code.BAD_EVIDENCE, field=field, reason=error.reason) from None
+
+
+@lru_cache(maxsize=512)
+def _checked(stated: tuple[tuple[str, Any], ...], today: date) -> Evidence:
+    """Evidence in its right form, the same object for the same words of a day; raises `EvidenceError`."""
+    evidence = Evidence(**dict(stated))
+    check_form(evidence, today)
     if evidence.organisation_code is None:
         return evidence
     # As everywhere, the normal form counts: registers and keyed hashes know no other.
@@ -290,9 +315,14 @@ def _check_pages(
 ) -> None:
     """Refuse a wrong page of a section now: the executor meets it when everything has been fetched."""
     for kind in kinds:
-        for page in lookup.pages.get(kind, ()):
+        if kind in lookup.sound:
+            continue
+        pages = lookup.pages.get(kind, ())
+        for page in pages:
             path = f"{lookup.key}.{page.path}"
             _offset(_arguments(prepared, page.parent, page.node, variables, path), path)
+        if all(_reader(prepared, page.parent, page.node).constant for page in pages):
+            lookup.sound.add(kind)
 
 
 def _offset(arguments: Mapping[str, Any], path: str) -> int:
@@ -304,17 +334,17 @@ def _offset(arguments: Mapping[str, Any], path: str) -> int:
 
 def _arguments(
     prepared: Prepared, parent: str, node: FieldNode, variables: VariableValues, path: str | None = None
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     """A field's coerced arguments; `path` names the field in complaints, by default by its response key."""
-    field: GraphQLField = prepared.schema.get_type(parent).fields[node.name.value]  # type: ignore[union-attr]
+    reader = _reader(prepared, parent, node)
     try:
-        return get_argument_values(field, node, variables)
+        return reader.read(variables)
     except GraphQLError:
         # Validation lets a nullable variable stand in a one-of input, and one with a default where null may not.
         wrong = next(
             argument.name.value
             for argument in node.arguments or ()
-            if coerce_input_literal(argument.value, field.args[argument.name.value].type, variables)
+            if coerce_input_literal(argument.value, reader.field.args[argument.name.value].type, variables)
             is Undefined
         )
         raise GatewayError(
@@ -322,3 +352,12 @@ def _arguments(
             field=f"{path or (node.alias or node.name).value}.{wrong}",
             reason="a variable in it is null or not given, which is not allowed here",
         ) from None
+
+
+def _reader(prepared: Prepared, parent: str, node: FieldNode) -> ArgumentReader:
+    # A node lives as long as its document, and so does what is kept with it.
+    reader: ArgumentReader | None = prepared.kept.get(id(node))
+    if reader is None:
+        field: GraphQLField = prepared.schema.get_type(parent).fields[node.name.value]  # type: ignore[union-attr]
+        reader = prepared.kept[id(node)] = ArgumentReader(field, node)
+    return reader

@@ -1,12 +1,8 @@
 """The command line: serve, sandbox, demo, token, authorize, schema, ledger."""
 
 import asyncio
-import json
-import math
 import os
 import re
-import signal
-import socket
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -15,21 +11,21 @@ from typing import Any
 
 import click
 import httpx
-import uvicorn
 from graphql import print_schema
 
 from connectors.sandbox.issuer import CLIENTS
 from connectors.sandbox.server import SandboxOptions
 from connectors.sandbox.server import run as run_sandbox
-from gateway.app import create_app, load_bundle, utc_now
+from gateway.app import load_bundle, utc_now
 from gateway.demo import DEFAULT_PORT, SANDBOX_PORT, run_demo
 from gateway.ledger import load_or_create_key
 from gateway.ledger import verify as verify_ledger
-from gateway.logs import configure_logs
+from gateway.plan_command import plan_operation
 from gateway.policy_commands import policy
-from gateway.reload import Reload
 from gateway.river import PROVINCE_TIME
-from gateway.settings import ServerSettings, SettingsError, load_settings
+from gateway.serve import serve as run_gateway
+from gateway.settings import PREFIX, load_settings
+from gateway.source_commands import sources
 from gateway.tokens import TokenError, fetch_token
 from gateway.usage import one_line_errors
 from gateway.visibility import TokenLimits, visible_schema
@@ -47,69 +43,34 @@ def main() -> None:
 
 
 main.add_command(policy)
+main.add_command(plan_operation)
+main.add_command(sources)
 
 
 @main.command()
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="Settings file (TOML).")
-def serve(config: Path) -> None:
+@click.option(
+    "--workers", help="How many processes serve, or auto: one for each core (setting server.workers)."
+)
+def serve(config: Path, workers: str | None) -> None:
     """Run the gateway until it is told to stop (SIGTERM, Ctrl-C).
 
-    SIGHUP loads the policy bundle anew; one that is bad changes nothing, and the log and /readyz say why.
+    SIGHUP loads the policy bundle and the registered documents anew; what is bad changes nothing, and the log and
+    /readyz say why.
 
     Writes one JSON line to standard output when it is ready, with its address; logs go to standard error.
     """
     with one_line_errors():
-        settings = load_settings(config, os.environ)
-        configure_logs(settings.log.level)
-        listener = _listen(settings.server)
-        app = create_app(settings)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="httptools",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=math.ceil(settings.server.drain),
-        ),
-        app.state.reload,
-    )
-    # uvicorn passes a signal on when it has stopped: to be told to stop is no failure.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
-    server.run(sockets=[listener])
+        run_gateway(load_settings(config, {**os.environ, **_workers(workers)}))
 
 
-class _Server(uvicorn.Server):
-    """Says where it is reached as soon as it is; SIGHUP loads the policy anew."""
-
-    def __init__(self, config: uvicorn.Config, reload: Reload) -> None:
-        super().__init__(config)
-        self._reload = reload
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if sys.platform != "win32":
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload.ask)
-        host, port = (sockets or [])[0].getsockname()[:2]
-        print(json.dumps({"ready": True, "url": f"http://{f'[{host}]' if ':' in host else host}:{port}"}))
-        sys.stdout.flush()
-
-
-def _listen(server: ServerSettings) -> socket.socket:
-    """A socket at the address of the settings, taken before anything is opened."""
-    try:
-        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise SettingsError(
-            f"server: cannot listen at {server.host}, port {server.port}: {error.strerror}"
-        ) from error
-    return listener
+def _workers(given: str | None) -> dict[str, str]:
+    """The option as the variable that overrides the setting."""
+    if given is None:
+        return {}
+    if given != "auto" and not given.isdecimal():
+        raise click.UsageError("--workers: a number, or auto, is expected.")
+    return {f"{PREFIX}SERVER__WORKERS": "0" if given == "auto" else given}
 
 
 @main.command()

@@ -30,6 +30,10 @@ class Code(StrEnum):
     URL_TOO_LONG = "URL_TOO_LONG"
     MALFORMED_BODY = "MALFORMED_BODY"
     BAD_REQUEST_FIELD = "BAD_REQUEST_FIELD"
+    DOCUMENT_NOT_FOUND = "DOCUMENT_NOT_FOUND"
+    DOCUMENT_NOT_REGISTERED = "DOCUMENT_NOT_REGISTERED"
+    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+    PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
     SYNTAX = "SYNTAX"
     VALIDATION_FAILED = "VALIDATION_FAILED"
     DENY_PURPOSE_UNKNOWN = "DENY_PURPOSE_UNKNOWN"
@@ -125,6 +129,22 @@ FAILURES: Final[Mapping[Code, Failure]] = MappingProxyType(
         ),
         Code.BAD_REQUEST_FIELD: Failure(
             400, "Request member '{field}' {reason}.", "request member {field} {reason}"
+        ),
+        Code.DOCUMENT_NOT_FOUND: Failure(
+            400, "No document is registered under this 'documentId'.", "no document of this id"
+        ),
+        Code.DOCUMENT_NOT_REGISTERED: Failure(
+            403,
+            "Only registered documents are answered here: name one in 'documentId'.",
+            "document not registered",
+        ),
+        # Status and text are those of the protocol's clients, which send the document after it (Apollo Server's
+        # "automatic persisted queries").
+        Code.PERSISTED_QUERY_NOT_FOUND: Failure(
+            200, "PersistedQueryNotFound", "no document of this hash: the client is to send it"
+        ),
+        Code.PERSISTED_QUERY_NOT_SUPPORTED: Failure(
+            200, "PersistedQueryNotSupported", "automatic persisted queries are switched off"
         ),
         Code.SYNTAX: Failure(400, "The document is not GraphQL: {reason}.", "syntax: {reason}"),
         Code.VALIDATION_FAILED: Failure(400, "{reason}", "invalid document: {reason}"),

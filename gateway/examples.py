@@ -340,6 +340,53 @@ query Find($name: String!) {
 }
 """
 
+INSPECTION = """\
+# A department inspects a firm that it supervises.
+# Repaired and withdrawn records are not there;
+# what is contested carries its mark.
+query Inspection($subject: SubjectId!) {
+  inquiry(
+    purpose: SUPERVISION
+    evidence: { inspectionPlanNumber: "I-1" }
+  ) {
+    receipt { id }
+    subject(id: $subject) {
+      ... on OperatingSubject {
+        compulsions {
+          state
+          records {
+            nodes {
+              kind authority decidedOn marks
+            }
+          }
+        }
+        falseStatements {
+          state
+          records {
+            nodes { kind matter authority }
+          }
+        }
+        contracts {
+          state
+          records {
+            nodes {
+              kind dueOn performance amountBand
+            }
+          }
+        }
+        compliance {
+          state
+          records {
+            nodes { provider field result }
+          }
+          sources { id state asOf }
+        }
+      }
+    }
+  }
+}
+"""
+
 EXAMPLES = (
     Example("Catalogue", "developer", CATALOGUE, {}, "What exists, and by which law."),
     Example(
@@ -358,6 +405,13 @@ EXAMPLES = (
         BIDDER_CHECK,
         {"bidders": [{"id": {"creditCode": code}} for code in BIDDERS]},
         "Five bidders in one query: bidder 3's repaired penalty is not there.",
+    ),
+    Example(
+        "Inspection",
+        "department",
+        INSPECTION,
+        {"subject": {"creditCode": "93990105FAKE0003X2"}},
+        "A supervised firm, from platforms of three levels, customs and departments.",
     ),
     Example(
         "Credit loan",

@@ -5,132 +5,100 @@ then shaped for its own question.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from connectors.answers import Ask, Ground, SearchAnswer, SourceAnswer, SourceInfo
+from connectors.answers import Ask, Ground, SearchAnswer, SourceAnswer
 from connectors.fetch import Sources
-from gateway.access import LEDGER, LEDGER_INFO, AccessLog
-from gateway.alarms import Alarms
+from gateway.access import AccessLog
 from gateway.bind import Call, NameSearch
 from gateway.judge import Judgement
-from gateway.shape import (
-    ShapedSection,
-    ask_for,
-    denied_section,
-    matter_of,
-    reason_of,
-    shape_section,
-    undischarged_section,
-    why,
-)
+from gateway.shape import ShapedSubject, Shaper, matter_of, reason_of, why
 from policies.access_log import CATEGORY
 from policies.bundle import Bundle
 from policies.caller import Caller
-from policies.decision import Granted
 from policies.identifiers import IdentifierError, credit_code
-from policies.obligations import Handlers, Setting
 from policies.vocabulary import SectionState
 from resolvers.answers import OrganisationHit, SearchResult, SourceState
 
-Sections = tuple[Mapping[str, ShapedSection], ...]
-"""By position of the question, category to section."""
+Subjects = tuple[ShapedSubject, ...]
+"""By position of the question."""
 
 
-class Obligations(msgspec.Struct, frozen=True):
-    """What discharges the obligations of sections, and whom to tell where it fails."""
-
-    handlers: Handlers
-    alarms: Alarms
-
-    def kept(
-        self, setting: Setting, answers: Sequence[SourceAnswer], sources: Mapping[str, SourceInfo]
-    ) -> ShapedSection:
-        """The section with its obligations kept; denied, and an alarm raised, where that fails."""
-        try:
-            return shape_section(setting, answers, sources, self.handlers)
-        except Exception as error:  # noqa: BLE001  # whatever a handler raises, its section alone is not given
-            self.alarms.sound(f"an obligation of {setting.category.code} could not be discharged", error)
-            return undischarged_section(setting)
-
-
-async def fetch_sections(
+async def fetch_subjects(
     call: Call,
     judgement: Judgement,
     caller: Caller,
     bundle: Bundle,
     sources: Sources,
     log: AccessLog,
-    obligations: Obligations,
+    shaper: Shaper,
     deadline: float,
-) -> Sections:
-    """Every section of the call, granted ones with what their sources hold; `deadline` in seconds from now.
+) -> Subjects:
+    """Every subject of the call, granted sections with what their sources hold; `deadline` in seconds from now.
 
     The ledger is the source of one category, the log of inquiries.
     """
-    asks: list[list[tuple[str, Ask]]] = []
+    questions = call.questions
+    outlines = [
+        shaper.outline(question, decided, caller, bundle, call.today)
+        for question, decided in zip(questions, judgement.decisions, strict=True)
+    ]
+    asks = [
+        ready.ask(question.subject)
+        for question, outline in zip(questions, outlines, strict=True)
+        for ready in outline.granted
+    ]
+    repeated = bool(questions) and questions[0].subjects_in_operation < len(questions)
+    if repeated:
+        merged = _merged(asks)
+        found = await _found_in_sources(list(merged.values()), call, sources, log, deadline)
+        by_ask = dict(zip(merged, found, strict=True))
+        answers = iter([by_ask[_alike(ask)] for ask in asks])
+    else:
+        answers = iter(await _found_in_sources(asks, call, sources, log, deadline))
+    titles = sources.titles()
+    return tuple(
+        shaper.subject(
+            question.subject,
+            outline,
+            [next(answers) for _ in outline.granted],
+            titles,
+            sources.latency,
+            merged=repeated,
+        )
+        for question, outline in zip(questions, outlines, strict=True)
+    )
+
+
+def _alike(ask: Ask) -> Ask:
+    return msgspec.structs.replace(ask, fields=0)
+
+
+def _merged(asks: Sequence[Ask]) -> dict[Ask, Ask]:
+    """Asks that differ in their fields alone, as one for all of these fields."""
     merged: dict[Ask, int] = {}
-    for question, decided in zip(call.questions, judgement.decisions, strict=True):
-        mine = []
-        for category, decision in decided.items():
-            if isinstance(decision, Granted):
-                ask = ask_for(question, decision, bundle)
-                key = msgspec.structs.replace(ask, fields=0)
-                merged[key] = merged.get(key, 0) | ask.fields
-                mine.append((category, key))
-        asks.append(mine)
-    wanted = [msgspec.structs.replace(key, fields=fields) for key, fields in merged.items()]
-    logged = [ask for ask in wanted if ask.category == CATEGORY]
-    asked = [ask for ask in wanted if ask.category != CATEGORY]
+    for ask in asks:
+        key = _alike(ask)
+        merged[key] = merged.get(key, 0) | ask.fields
+    return {key: msgspec.structs.replace(key, fields=fields) for key, fields in merged.items()}
+
+
+async def _found_in_sources(
+    asks: Sequence[Ask], call: Call, sources: Sources, log: AccessLog, deadline: float
+) -> Sequence[tuple[SourceAnswer, ...]]:
+    """The answers in the order of the asks; nothing is awaited where the cache has all of them."""
+    logged = [ask for ask in asks if ask.category == CATEGORY]
+    if not logged:
+        return sources.peek(asks) or await sources.fetch(asks, deadline=deadline)
+    others = [ask for ask in asks if ask.category != CATEGORY]
     held, answers = await asyncio.gather(
         asyncio.gather(*(log.answer(ask.subject, call.now, call.today, deadline) for ask in logged)),
-        sources.fetch(asked, deadline=deadline),
+        sources.fetch(others, deadline=deadline),
     )
-    found = dict(zip([*logged, *asked], [*held, *answers], strict=True))
-    fetched = {key: tuple(found[ask]) for key, ask in zip(merged, wanted, strict=True)}
-    return tuple(
-        _sections(
-            index,
-            call,
-            judgement,
-            caller,
-            bundle,
-            sources,
-            {category: fetched[key] for category, key in asks[index]},
-            obligations,
-        )
-        for index in range(len(call.questions))
-    )
-
-
-def _sections(
-    index: int,
-    call: Call,
-    judgement: Judgement,
-    caller: Caller,
-    bundle: Bundle,
-    sources: Sources,
-    fetched: Mapping[str, tuple[SourceAnswer, ...]],
-    obligations: Obligations,
-) -> dict[str, ShapedSection]:
-    question = call.questions[index]
-    sections = {}
-    for category, decision in judgement.decisions[index].items():
-        if isinstance(decision, Granted):
-            setting = Setting(
-                bundle=bundle,
-                caller=caller,
-                question=question,
-                granted=decision,
-                category=bundle.categories[category],
-                today=call.today,
-            )
-            titles = {**sources.titles(), LEDGER: LEDGER_INFO}
-            sections[category] = obligations.kept(setting, fetched[category], titles)
-        else:
-            sections[category] = denied_section(category, question.subject.kind, decision, bundle)
-    return sections
+    from_log, from_sources = iter(held), iter(answers)
+    return [tuple(next(from_log)) if ask.category == CATEGORY else next(from_sources) for ask in asks]
 
 
 async def search_names(

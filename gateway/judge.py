@@ -5,7 +5,8 @@ are asked for what is still possible then, each number once, all at the same tim
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -13,6 +14,7 @@ from connectors.answers import Ground, RegisterAnswer
 from connectors.fetch import Sources
 from gateway.artefacts import Artefacts, BadArtefact
 from gateway.bind import Call
+from gateway.decisions import Decisions
 from gateway.keysets import KeysUnavailableError
 from gateway.quota import Quotas
 from policies.access_log import decide_log, references_of_log
@@ -22,8 +24,7 @@ from policies.decision import (
     Decided,
     Possible,
     Question,
-    close,
-    decide,
+    close_all,
     decide_search,
     references_of_search,
     references_without_subject,
@@ -81,46 +82,47 @@ async def judge(
     table: Table,
     caller: Caller,
     call: Call,
+    decisions: Decisions,
     artefacts: Artefacts,
     sources: Sources,
     quotas: Quotas,
     deadline: float,
 ) -> Judgement:
     """The decisions on a call, at its own time; `deadline` is the budget of all sources, in seconds."""
-    over = await quotas.refusals(table.bundle, caller, call)
-    possible = [
-        _within_quota(decide(table, caller, question), over.get(question.subject.hash_input))
-        for question in call.questions
-    ]
-    read = await _read(_artefacts_that_count(call.questions, possible), artefacts)
-    now = int(call.now.timestamp())
-    minor = any(is_minor(question.subject, call.today) for question in call.questions)
-    asked_at = asyncio.get_running_loop().time()
-    verified = [
-        {
-            category: verify(table, caller, question, part, _mine(question, part, read), now)
-            if isinstance(part, Possible)
-            else part
-            for category, part in parts.items()
-        }
-        for question, parts in zip(call.questions, possible, strict=True)
-    ]
-    # A call that is refused whole has nothing looked up.
-    references = () if minor else dict.fromkeys(_references(table, caller, call, verified))
-    registers = await _look_up(references, call, sources, deadline * REGISTERS_SHARE)
-    findings = Findings(call.today, registers)
-    decisions = tuple(
-        {
-            # What artefacts had to prove is settled: only references are left.
-            category: close(table, caller, question, part, {}, now, findings)
-            if isinstance(part, Possible)
-            else part
-            for category, part in parts.items()
-        }
-        for question, parts in zip(call.questions, verified, strict=True)
+    questions = call.questions
+    quota = table.bundle.quotas.get((caller.type, call.purpose))
+    over = {} if quota is None else await quotas.refusals(table.bundle, caller, call)
+    minor = any(is_minor(question.subject, call.today) for question in questions)
+    settled = [decisions.on(table, caller, question) for question in questions]
+    decided = [each.decided for each in settled if each.decided is not None]
+    proofs = NO_PROOFS
+    if over or len(decided) < len(questions) or not call.of_subjects_alone:
+        possible = [
+            _within_quota(each.possible, over.get(question.subject.hash_input))
+            for question, each in zip(questions, settled, strict=True)
+        ]
+        proofs = await _prove(table, caller, call, possible, minor, artefacts, sources, deadline)
+        closed = _close(table, caller, call, proofs)
+        decided = [each.same(now) for each, now in zip(settled, closed, strict=True)]
+    judgement = Judgement(
+        decisions=tuple(decided),
+        searches={},
+        artefacts=proofs.artefacts,
+        registers=proofs.registers,
+        seconds=proofs.seconds,
+        minor=minor,
+        quota=quota,
+        over_quota=frozenset(over),
+        withdrawals=Register.AUTHORIZATIONS in sources.registers,
     )
-    return Judgement(
-        decisions=decisions,
+    return judgement if call.of_subjects_alone else _with_overviews(judgement, table, caller, call)
+
+
+def _with_overviews(judgement: Judgement, table: Table, caller: Caller, call: Call) -> Judgement:
+    """The judgement with its searches, counts and looks into the log."""
+    findings = Findings(call.today, judgement.registers)
+    return msgspec.structs.replace(
+        judgement,
         searches={
             lookup.plan.key: decide_search(table, caller, call.purpose, call.evidence, findings)
             for lookup in call.lookups
@@ -144,15 +146,59 @@ async def judge(
             for lookup in call.lookups
             if lookup.log is not None and not lookup.questions
         },
-        artefacts=read,
-        registers=registers,
-        seconds=asyncio.get_running_loop().time() - asked_at,
-        minor=minor,
-        quota=table.bundle.quotas.get((caller.type, call.purpose)),
-        over_quota=frozenset(over),
         search_rule=rule_of_search(table, caller, call.purpose),
-        withdrawals=Register.AUTHORIZATIONS in sources.registers,
     )
+
+
+class _Proofs(msgspec.Struct, frozen=True):
+    """What was read and looked up for a call, what it left possible, and how many seconds that took."""
+
+    verified: Sequence[Mapping[str, Possible | Denied]] = ()
+    artefacts: Mapping[str, Authorization | str] = MappingProxyType({})
+    registers: Mapping[Reference, Entry | str | None] = MappingProxyType({})
+    seconds: float = 0.0
+
+
+NO_PROOFS = _Proofs()
+"""Of a call that needs none."""
+
+
+async def _prove(
+    table: Table,
+    caller: Caller,
+    call: Call,
+    possible: Sequence[Mapping[str, Possible | Denied]],
+    minor: bool,
+    artefacts: Artefacts,
+    sources: Sources,
+    deadline: float,
+) -> _Proofs:
+    """Read the artefacts that count, then look up what is still possible; of a call that is refused whole, nothing."""
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    read = await _read(_artefacts_that_count(call.questions, possible), artefacts)
+    now = int(call.now.timestamp())
+    verified = [
+        {
+            category: verify(table, caller, question, part, _mine(question, part, read), now)
+            if isinstance(part, Possible) and part.open
+            else part
+            for category, part in parts.items()
+        }
+        for question, parts in zip(call.questions, possible, strict=True)
+    ]
+    references = () if minor else dict.fromkeys(_references(table, caller, call, verified))
+    registers = await _look_up(references, call, sources, deadline * REGISTERS_SHARE)
+    return _Proofs(verified, read, registers, clock() - begun)
+
+
+def _close(table: Table, caller: Caller, call: Call, proofs: _Proofs) -> list[Decided]:
+    """The final decisions: what artefacts had to prove is settled, only references are left."""
+    findings, now = Findings(call.today, proofs.registers), int(call.now.timestamp())
+    return [
+        close_all(table, caller, question, parts, now, findings)
+        for question, parts in zip(call.questions, proofs.verified, strict=True)
+    ]
 
 
 def _within_quota(

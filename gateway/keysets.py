@@ -54,6 +54,9 @@ class KeySet:
         self._max_stale = max_stale
         self._clock = clock
         self._keys: dict[str, PublicKey] = {}
+        self._published: bytes | None = None
+        self.generation = 0
+        """Grows when the endpoint publishes another key set: what was verified before may not hold any more."""
         self._fetched_at: float | None = None
         self._tried_at: float | None = None
         self._fetch: asyncio.Task[None] | None = None
@@ -97,7 +100,11 @@ class KeySet:
     async def _renew(self) -> None:
         try:
             async with asyncio.timeout(_FETCH_SECONDS):
-                self._keys = _usable(await self._download())
+                published = await self._download()
+                if published != self._published:
+                    self._keys = _usable(published)
+                    self._published = published
+                    self.generation += 1
         except (httpx.HTTPError, TimeoutError, ValueError, RecursionError) as error:
             _LOG.warning("keys of an issuer not fetched: %s", type(error).__name__)
         else:

@@ -22,6 +22,7 @@ import secrets
 import struct
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
@@ -34,6 +35,7 @@ WAITING_LIMIT = 4096
 """Appends that may wait at once; one more is refused."""
 BUSY_MILLISECONDS = 2000
 """How long a transaction waits for another process that writes to the same file."""
+_BUSY_NAP = 0.0005
 
 _FORMAT = 1
 _START = hashlib.sha256(b"credit-gateway ledger 1\n" + bytes(32)).digest()
@@ -106,9 +108,8 @@ class Ledger(Protocol):
         ...
 
 
-class _Append(NamedTuple):
-    body: bytes
-    done: asyncio.Future[Position]
+_Append = tuple[bytes, asyncio.Future[Position]]
+"""A row's body, and who waits for its place."""
 
 
 class _Link(NamedTuple):
@@ -133,8 +134,11 @@ class SqliteLedger:
         self._file = _file_identity(path)
         self._key = key
         self._last = last
-        self._appends: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
+        self._gathered: list[_Append] = []
+        self._handed_over: queue.SimpleQueue[list[_Append] | None] = queue.SimpleQueue()
         self._waiting = 0
+        self.rows = self.batches = self.failures = 0
+        """Rows written, the transactions they took, and transactions that failed, since this process opened the file."""
         self._closed = False
         self._failed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -189,24 +193,33 @@ class SqliteLedger:
             raise LedgerFailure(f"{WAITING_LIMIT} appends wait for the ledger already")
         done: asyncio.Future[Position] = loop.create_future()
         self._waiting += 1
-        self._appends.put(_Append(body, done))
+        if not self._gathered:
+            # One waking of the writer for all that is appended in this turn of the loop.
+            loop.call_soon(self._hand_over)
+        self._gathered.append((body, done))
         return await done
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            self._handed_over.put(gathered)
 
     async def aclose(self) -> None:
         """Finish the appends that wait, then close the file; later appends fail."""
         if not self._closed:
             self._closed = True
-            self._appends.put(None)
+            self._hand_over()
+            self._handed_over.put(None)
         await asyncio.to_thread(self._writer.join)
 
     def _write_until_closed(self) -> None:
         closing = False
         while not closing:
-            taken = [self._appends.get()]
-            while not self._appends.empty():
-                taken.append(self._appends.get())
+            taken = [self._handed_over.get()]
+            while not self._handed_over.empty():
+                taken.append(self._handed_over.get())
             closing = taken[-1] is None  # nothing is put after it
-            batch = [append for append in taken if append is not None]
+            batch = [append for gathered in taken if gathered is not None for append in gathered]
             if batch:
                 self._write_and_tell(batch)
         # Closing moves the log into the file; where that fails the rows stay durable in the log, for the next opening.
@@ -216,24 +229,28 @@ class SqliteLedger:
     def _write_and_tell(self, batch: list[_Append]) -> None:
         outcome: list[Position] | str
         try:
-            outcome = self._write([append.body for append in batch])
+            outcome = self._write([body for body, _ in batch])
             self._failed = False
         except Exception as error:  # noqa: BLE001  # whatever went wrong, those who wait must hear of it
             outcome = f"the ledger cannot write: {_reason(error)}"
             self._failed = True
         # A loop that was closed has nobody left who waits.
         with contextlib.suppress(RuntimeError):
-            batch[0].done.get_loop().call_soon_threadsafe(self._tell, batch, outcome)
+            batch[0][1].get_loop().call_soon_threadsafe(self._tell, batch, outcome)
 
     def _tell(self, batch: list[_Append], outcome: list[Position] | str) -> None:
         self._waiting -= len(batch)
-        for index, append in enumerate(batch):
-            if append.done.done():  # its caller was cancelled
-                continue
-            if isinstance(outcome, str):
-                append.done.set_exception(LedgerFailure(outcome))
-            else:
-                append.done.set_result(outcome[index])
+        if isinstance(outcome, str):
+            self.failures += 1
+            for _, done in batch:
+                if not done.done():  # else its caller was cancelled
+                    done.set_exception(LedgerFailure(outcome))
+            return
+        self.batches += 1
+        self.rows += len(batch)
+        for (_, done), position in zip(batch, outcome, strict=True):
+            if not done.done():
+                done.set_result(position)
 
     def _write(self, bodies: Sequence[bytes]) -> list[Position]:
         """Append all bodies in one durable transaction, after the last row of whichever process wrote it."""
@@ -346,7 +363,7 @@ def _prepare(database: apsw.Connection, key: bytes) -> _Link:
     # SQLite falls back to reading in silence, and begins an immediate transaction even then.
     if database.readonly("main"):
         raise LedgerFailure("its file is read-only")
-    database.set_busy_timeout(BUSY_MILLISECONDS)
+    database.set_busy_handler(_wait_a_little)
     mode = database.pragma("journal_mode", "WAL")
     if mode != "wal":
         raise LedgerFailure(f"its file system allows journal mode {mode} only, WAL is needed")
@@ -361,6 +378,15 @@ def _prepare(database: apsw.Connection, key: bytes) -> _Link:
     last = _sealed_end(database, key)
     database.execute("COMMIT")
     return last
+
+
+def _wait_a_little(waited_before: int) -> bool:
+    """Wait for another process that writes; false: long enough.
+
+    SQLite's own busy timeout sleeps up to 100 ms at a time, where a transaction takes less than one.
+    """
+    time.sleep(_BUSY_NAP)
+    return waited_before * _BUSY_NAP * 1000 < BUSY_MILLISECONDS
 
 
 def _require_format(database: apsw.Connection) -> None:

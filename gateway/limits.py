@@ -4,7 +4,7 @@ Validation, planning and execution walk fragments at every spread, so a short do
 unbounded walk. The check here sees each fragment once and adds up the rest.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -95,19 +95,20 @@ def check_nesting(value: Any, limits: Limits) -> None:
     """Raise TOO_DEEP where decoded JSON nests deeper than allowed, before anything recurses into it."""
     level: list[Any] = [value]
     for _ in range(limits.max_input_depth + 1):
-        level = [inner for outer in level for inner in _children(outer) if isinstance(inner, dict | list)]
-        if not level:
+        inner: list[Any] = []
+        for outer in level:
+            for member in outer.values() if type(outer) is dict else outer:
+                if type(member) is dict or type(member) is list:
+                    inner.append(member)
+        if not inner:
             return
+        level = inner
     raise too_deep(limits)
 
 
 def too_deep(limits: Limits) -> GatewayError:
     """The fault of JSON that nests deeper than allowed."""
     return GatewayError(Code.TOO_DEEP, field="The request's JSON", limit=limits.max_input_depth)
-
-
-def _children(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
 
 
 def _measure(definition: OperationDefinitionNode | FragmentDefinitionNode) -> _Body:

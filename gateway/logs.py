@@ -1,9 +1,12 @@
 """Structured logs without identifiers: one JSON object a line on standard error."""
 
+import asyncio
 import json
 import logging
 import re
+import time
 import unicodedata
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +23,13 @@ class JsonLines(logging.Formatter):
     """A record as one JSON object; whatever is shaped like an identifier is blotted out."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time, level, logger, message, and the fields given as `extra={"fields": {...}}`."""
+        """Time, level, logger, message, and the fields given as `extra={"fields": {...}}`.
+
+        A record of `RequestLines` brings its lines with it.
+        """
+        ready: list[str] | None = getattr(record, "lines", None)
+        if ready is not None:
+            return "\n".join(ready)
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -61,6 +70,59 @@ def _safe_value(value: object) -> object:
             return [_safe_value(inner) for inner in value]
         case _:
             return _safe(str(value))
+
+
+class RequestLines:
+    """A line for each answered request, at INFO: status and milliseconds, nothing of what was asked.
+
+    The logging module takes longer for a line than the rest of the gateway's front for a request, so lines are made
+    here and logged in bunches: when there are `bunch` of them, or `seconds` after the first. `clock` counts seconds
+    since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        *,
+        bunch: int = 64,
+        seconds: float = 0.2,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._logger = logger
+        self._bunch = bunch
+        self._seconds = seconds
+        self._clock = clock
+        self._lines: list[str] = []
+        self._second = 0
+        self._time = ""
+        self._due: asyncio.TimerHandle | None = None
+
+    def add(self, status: int, milliseconds: float) -> None:
+        """Note one answered request; call it in the event loop."""
+        if not self._logger.isEnabledFor(logging.INFO):
+            return
+        now = self._clock()
+        second = int(now)
+        if second != self._second:
+            self._second, self._time = second, datetime.fromtimestamp(second, UTC).isoformat()[:-6]
+        lines = self._lines
+        lines.append(
+            f'{{"status": {status}, "ms": {milliseconds:.2f}, "time": "{self._time}.{int(now % 1 * 1000):03d}+00:00",'
+            f' "level": "INFO", "logger": "{self._logger.name}", "message": "request"}}'
+        )
+        if len(lines) == 1:
+            self._due = asyncio.get_running_loop().call_later(self._seconds, self.flush)
+        elif len(lines) >= self._bunch:
+            self.flush()
+
+    def flush(self) -> None:
+        """Log the lines that wait."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        lines, self._lines = self._lines, []
+        if lines:
+            self._logger.info("request", extra={"lines": lines})
 
 
 def configure_logs(level: str) -> None:

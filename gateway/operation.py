@@ -9,7 +9,7 @@ department's monitoring has to see a refused inquiry without reading bodies.
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -35,13 +35,14 @@ __all__ = [
     "parse",
     "read",
     "select_operation",
+    "sent_document",
     "validate",
 ]
 
 GRAPHQL_RESPONSE: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 """Header fields as ASGI gives them: names in lower case, in the order of arrival."""
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 """The `receive` of ASGI."""
@@ -60,24 +61,66 @@ class Operation(msgspec.Struct, frozen=True):
     by_get: bool
 
 
+def sent_document(members: Mapping[str, Any]) -> str:
+    """The document of a request that brings its text, as each must where no document has a name."""
+    document = members.get("query")
+    if not isinstance(document, str):
+        raise GatewayError(Code.BAD_REQUEST_FIELD, field="query", reason="must be given, as a string")
+    return document
+
+
 async def read(
-    method: str, headers: Headers, query_string: bytes, receive: Receive, limits: Limits
+    method: str,
+    headers: Headers,
+    query_string: bytes,
+    receive: Receive,
+    limits: Limits,
+    document_of: Callable[[Mapping[str, Any]], str] = sent_document,
 ) -> Operation:
     """Read a request; the body is read no further than `limits.max_body_bytes`.
 
-    Raises `GatewayError`: METHOD_NOT_ALLOWED, NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE, BODY_TOO_LARGE,
-    URL_TOO_LONG, MALFORMED_BODY, BAD_REQUEST_FIELD or TOO_DEEP.
+    `document_of` finds the text of the document that the request's members bring or name. Raises `GatewayError`:
+    METHOD_NOT_ALLOWED, NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE, BODY_TOO_LARGE, URL_TOO_LONG, MALFORMED_BODY,
+    BAD_REQUEST_FIELD, TOO_DEEP, or what `document_of` raises.
     """
-    if method not in ("GET", "POST"):
+    if method == "POST":
+        media_type = _usual_media_type(headers, limits)
+        if media_type is None:
+            media_type = accepted_media_type(headers)
+            _check_content_type(headers)
+            _check_length(headers, limits.max_body_bytes)
+        members = _members_of_body(await _read_body(receive, limits.max_body_bytes), limits)
+        return _operation(members, media_type, document_of, by_get=False)
+    if method != "GET":
         raise GatewayError(Code.METHOD_NOT_ALLOWED)
-    fields = list(headers)
-    media_type = accepted_media_type(fields)
-    if method == "GET":
-        members = _members_of_query_string(query_string, limits)
-    else:
-        _check_content_type(fields)
-        members = _members_of_body(await _read_body(fields, receive, limits.max_body_bytes), limits)
-    return _operation(members, media_type, by_get=method == "GET")
+    media_type = accepted_media_type(headers)
+    return _operation(_members_of_query_string(query_string, limits), media_type, document_of, by_get=True)
+
+
+_USUAL_ACCEPT: Final = {
+    b"*/*": GRAPHQL_RESPONSE,
+    JSON.encode(): JSON,
+    GRAPHQL_RESPONSE.encode(): GRAPHQL_RESPONSE,
+}
+
+
+_USUAL_DIGITS: Final = 9
+
+
+def _usual_media_type(headers: Headers, limits: Limits) -> str | None:
+    """The media type of the answer to a POST with the headers of most clients; None: they are to be read with care."""
+    fields = dict(headers)
+    length = fields.get(b"content-length", b"0")
+    if (
+        len(fields) != len(headers)  # a header that comes twice
+        or fields.get(b"content-type") != b"application/json"
+        or b"content-encoding" in fields
+        or len(length) > _USUAL_DIGITS
+        or not length.isdigit()
+        or int(length) > limits.max_body_bytes
+    ):
+        return None
+    return _USUAL_ACCEPT.get(fields.get(b"accept", b"*/*"))
 
 
 def accepted_media_type(headers: Headers) -> str:
@@ -140,24 +183,39 @@ def _check_content_type(headers: Headers) -> None:
         raise GatewayError(Code.UNSUPPORTED_MEDIA_TYPE, reason="the body must not be compressed")
 
 
-async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+def _check_length(headers: Headers, limit: int) -> None:
     for length in _values(headers, b"content-length"):
         if length.isdecimal() and (len(length) > 18 or int(length) > limit):
             raise GatewayError(Code.BODY_TOO_LARGE, limit=limit)
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes:
+    message = await receive()
+    first: bytes = message.get("body", b"")
+    if message.get("more_body", False) or message["type"] == "http.disconnect":
+        return await _read_on(message, receive, limit)
+    if len(first) > limit:
+        raise GatewayError(Code.BODY_TOO_LARGE, limit=limit)
+    return first
+
+
+async def _read_on(message: MutableMapping[str, Any], receive: Receive, limit: int) -> bytes:
     body = bytearray()
-    more = True
-    while more:
-        message = await receive()
+    while True:
         if message["type"] == "http.disconnect":
             raise GatewayError(Code.MALFORMED_BODY, reason="the connection closed before its end")
         body += message.get("body", b"")
         if len(body) > limit:
             raise GatewayError(Code.BODY_TOO_LARGE, limit=limit)
-        more = message.get("more_body", False)
-    return bytes(body)
+        if not message.get("more_body", False):
+            return bytes(body)
+        message = await receive()
 
 
-_MEMBERS: Final = {name.encode(): name for name in ("query", "operationName", "variables", "extensions")}
+_MEMBERS: Final = {
+    name.encode(): name for name in ("query", "documentId", "operationName", "variables", "extensions")
+}
+_NAMES_IN_JSON: Final = tuple(b'"%b"' % name for name in _MEMBERS)
 
 
 def _members_of_body(body: bytes, limits: Limits) -> dict[str, Any]:
@@ -173,11 +231,15 @@ def _members_of_body(body: bytes, limits: Limits) -> dict[str, Any]:
 def _check_repeats(body: bytes) -> None:
     # orjson keeps the last of two members silently. The slower parser, which sees both, runs only where a
     # member's name occurs twice; one that hides behind escapes is left to orjson's rule.
-    if any(body.count(b'"%b"' % name) > 1 for name in _MEMBERS):
-        outermost: list[str] = json.loads(body, object_pairs_hook=lambda pairs: [name for name, _ in pairs])
-        for name in _MEMBERS.values():
-            if outermost.count(name) > 1:
-                raise GatewayError(Code.BAD_REQUEST_FIELD, field=name, reason="is given twice")
+    for name_in_json in _NAMES_IN_JSON:
+        if body.count(name_in_json) > 1:
+            break
+    else:
+        return
+    outermost: list[str] = json.loads(body, object_pairs_hook=lambda pairs: [name for name, _ in pairs])
+    for name in _MEMBERS.values():
+        if outermost.count(name) > 1:
+            raise GatewayError(Code.BAD_REQUEST_FIELD, field=name, reason="is given twice")
 
 
 def _members_of_query_string(query_string: bytes, limits: Limits) -> dict[str, Any]:
@@ -221,20 +283,20 @@ def _text(encoded: bytes) -> str:
     raise GatewayError(Code.MALFORMED_BODY, reason=f"byte {offset} is not UTF-8")
 
 
-def _operation(members: dict[str, Any], media_type: str, *, by_get: bool) -> Operation:
+def _operation(
+    members: dict[str, Any], media_type: str, document_of: Callable[[Mapping[str, Any]], str], *, by_get: bool
+) -> Operation:
     """The request's members, each of its type; a member that is null counts as absent, others are ignored."""
-    document = members.get("query")
     name = members.get("operationName")
     variables = members.get("variables")
-    if not isinstance(document, str):
-        raise GatewayError(Code.BAD_REQUEST_FIELD, field="query", reason="must be given, as a string")
-    if not isinstance(name, str | None):
+    extensions = members.get("extensions")
+    if not (name is None or isinstance(name, str)):
         raise GatewayError(Code.BAD_REQUEST_FIELD, field="operationName", reason="must be a string")
-    if not isinstance(variables, dict | None):
+    if not (variables is None or isinstance(variables, dict)):
         raise GatewayError(Code.BAD_REQUEST_FIELD, field="variables", reason="must be an object")
-    if not isinstance(members.get("extensions"), dict | None):
+    if not (extensions is None or isinstance(extensions, dict)):
         raise GatewayError(Code.BAD_REQUEST_FIELD, field="extensions", reason="must be an object")
-    return Operation(document, name or None, variables or {}, media_type, by_get)
+    return Operation(document_of(members), name or None, variables or {}, media_type, by_get)
 
 
 def parse(text: str, limits: Limits) -> DocumentNode:

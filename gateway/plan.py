@@ -5,30 +5,23 @@ sections and record fields that are asked for each kind of subject; it knows no 
 same visitor serves every executor.
 """
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
-from graphql import (
-    BooleanValueNode,
-    DirectiveNode,
-    DocumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    GraphQLSchema,
-    InlineFragmentNode,
-    OperationDefinitionNode,
-    OperationType,
-    SelectionSetNode,
-    VariableNode,
-    is_abstract_type,
-)
+from graphql import DocumentNode, FieldNode, GraphQLSchema, OperationDefinitionNode, OperationType
+from graphql.execution.values import VariableValues
 from strawberry.utils.str_converters import to_camel_case
 
+from gateway.compiler import Compiled, Uncompiled, compile_operation, not_compiled
 from gateway.errors import Code, GatewayError
 from gateway.limits import Limits
 from gateway.operation import parse, select_operation, validate
+from gateway.selection import Selection, switches_of
+from gateway.variables import VariableReader
 from policies.catalogue import SECTION_OF, Section, fields_of
 from policies.vocabulary import SubjectKind
 from resolvers.subjects import KIND_TYPES
@@ -49,7 +42,8 @@ class LookupPlan(msgspec.Struct, frozen=True):
     """A field of the inquiry: its response key, its name (one of `LOOKUPS`) and what it asks by kind.
 
     `node` holds the arguments, as those of `pages` do; they are read when variables are known. What is about no
-    one subject has its pages under `SubjectKind.NONE`.
+    one subject has its pages under `SubjectKind.NONE`. `sound` are the kinds whose pages are constant and were found
+    right.
     """
 
     key: str
@@ -57,6 +51,7 @@ class LookupPlan(msgspec.Struct, frozen=True):
     node: FieldNode
     sections: dict[SubjectKind, Asked]
     pages: dict[SubjectKind, tuple[PagePlan, ...]]
+    sound: set[SubjectKind] = msgspec.field(default_factory=set)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -79,6 +74,11 @@ class Prepared(msgspec.Struct, frozen=True):
     schema: GraphQLSchema
     switches: tuple[str, ...]
     plans: dict[tuple[bool, ...], Plan]
+    uncompiled: str | None
+    """Why the operation runs on the reference whatever its switches; None: it does not."""
+    forms: dict[tuple[bool, ...], Compiled | Uncompiled] = msgspec.field(default_factory=dict)
+    kept: dict[object, Any] = msgspec.field(default_factory=dict)
+    """What else follows from the document alone, by what it is; as bounded as the document."""
 
     def plan(self, variables: Mapping[str, object]) -> Plan:
         """The plan for these coerced variables; compiled when their switches are first seen.
@@ -86,20 +86,61 @@ class Prepared(msgspec.Struct, frozen=True):
         Raises BAD_VARIABLE for a switch that is null, which a default allows in the type,
         ONE_INQUIRY_PER_OPERATION and ONE_APPLICATION_PER_OPERATION.
         """
+        values = self._switched(variables)
+        if values not in self.plans:
+            if len(self.plans) >= _MAX_PLANS:
+                self.plans.clear()
+            self.plans[values] = _Planner(self, dict(zip(self.switches, values, strict=True))).plan()
+        return self.plans[values]
+
+    def compiled(self, variables: Mapping[str, object]) -> Compiled | Uncompiled:
+        """How the operation is executed with these coerced variables; decided when their switches are first seen.
+
+        Raises BAD_VARIABLE as `plan` does.
+        """
+        values = self._switched(variables)
+        form = self.forms.get(values)
+        if form is None:
+            if len(self.forms) >= _MAX_PLANS:
+                return _TOO_MANY
+            switches = dict(zip(self.switches, values, strict=True))
+            form = compile_operation(self.document, self.operation, self.schema, switches)
+            self.forms[values] = form
+        return form
+
+    def coerce(self, given: Mapping[str, Any]) -> VariableValues | None:
+        """The variables as `coerce_variables` gives them, in the common case; None: ask that one."""
+        reader: VariableReader | None = self.kept.get(VariableReader)
+        if reader is None:
+            reader = self.kept[VariableReader] = VariableReader(self.schema, self.operation)
+        return reader.read(given)
+
+    @property
+    def form(self) -> str:
+        """What metrics call it: "compiled", or "reference" where some form of it has to run there."""
+        if self.uncompiled is not None or any(isinstance(form, Uncompiled) for form in self.forms.values()):
+            return "reference"
+        return "compiled"
+
+    def _switched(self, variables: Mapping[str, object]) -> tuple[bool, ...]:
         for name in self.switches:
             if variables.get(name) is None:
                 reason = "must not be null: @skip or @include reads it"
                 raise GatewayError(Code.BAD_VARIABLE, field=f"${name}", reason=reason)
-        values = tuple(bool(variables[name]) for name in self.switches)
-        if values not in self.plans:
-            if len(self.plans) >= _MAX_PLANS:
-                self.plans.clear()
-            self.plans[values] = _Compiler(self, dict(zip(self.switches, values, strict=True))).plan()
-        return self.plans[values]
+        return tuple(bool(variables[name]) for name in self.switches)
 
 
 _MAX_PLANS = 16
 """Plans kept of one document: its switches may have any number of combinations."""
+
+_TOO_MANY = Uncompiled(f"its switches came in more than {_MAX_PLANS} combinations")
+
+
+SHORT = 2_000
+"""Characters of the longest document that is read on the loop: its others wait for less than 10 ms."""
+
+_BESIDE = ThreadPoolExecutor(max_workers=1, thread_name_prefix="documents")
+# One thread: with several at work at once the loop would wait for each of them in turn.
 
 
 class Documents:
@@ -127,85 +168,72 @@ class Documents:
         self._held = 0
         self._prepared: OrderedDict[tuple[str, str | None], Prepared] = OrderedDict()
 
-    def get(self, text: str, operation_name: str | None) -> Prepared:
-        """The prepared document; `GatewayError` for one that is not allowed, not valid or not served."""
+    def __len__(self) -> int:
+        """How many documents are held."""
+        return len(self._prepared)
+
+    def known(self, text: str, operation_name: str | None) -> Prepared | None:
+        """The prepared document, where it is held."""
         key = (text, operation_name)
         prepared = self._prepared.get(key)
-        if prepared is None:
-            document = parse(text, self._limits)
-            operation = select_operation(document, operation_name)
-            validate(self._schema, document, suggest=self._suggest)
-            switches = _switches(operation, _fragments(document))
-            prepared = Prepared(document, operation, self._schema, switches, {})
-            self._keep(key, prepared)
-        else:
+        if prepared is not None:
             self._prepared.move_to_end(key)
         return prepared
 
-    def _keep(self, key: tuple[str, str | None], prepared: Prepared) -> None:
+    def get(self, text: str, operation_name: str | None) -> Prepared:
+        """The prepared document; `GatewayError` for one that is not allowed, not valid or not served."""
+        return self.known(text, operation_name) or self._keep(
+            (text, operation_name), self._prepare(text, operation_name)
+        )
+
+    async def prepare(self, text: str, operation_name: str | None) -> Prepared:
+        """As `get`, for a document that is not held: a long one is read beside the loop, whose other requests go on."""
+        if len(text) <= SHORT:
+            return self.get(text, operation_name)
+        loop = asyncio.get_running_loop()
+        prepared = await loop.run_in_executor(_BESIDE, self._prepare, text, operation_name)
+        return self.known(text, operation_name) or self._keep((text, operation_name), prepared)
+
+    def _prepare(self, text: str, operation_name: str | None) -> Prepared:
+        document = parse(text, self._limits)
+        operation = select_operation(document, operation_name)
+        validate(self._schema, document, suggest=self._suggest)
+        switches = switches_of(document, operation)
+        return Prepared(document, operation, self._schema, switches, {}, not_compiled(document, operation))
+
+    def _keep(self, key: tuple[str, str | None], prepared: Prepared) -> Prepared:
         self._prepared[key] = prepared
         self._held += len(key[0])
         while len(self._prepared) > self._size or self._held > self._characters:
             (text, _), _ = self._prepared.popitem(last=False)
             self._held -= len(text)
+        return prepared
 
 
-def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
-    return {
-        definition.name.value: definition
-        for definition in document.definitions
-        if isinstance(definition, FragmentDefinitionNode)
-    }
-
-
-def _switches(
-    operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
-) -> tuple[str, ...]:
-    """The variables that some @skip or @include of the operation, or of a fragment it reaches, reads."""
-    found: dict[str, None] = {}
-    reached: set[str] = set()
-    waiting: list[SelectionSetNode] = [operation.selection_set]
-    while waiting:
-        for selection in waiting.pop().selections:
-            for directive in selection.directives or ():
-                for argument in directive.arguments or ():
-                    if isinstance(argument.value, VariableNode):
-                        found[argument.value.name.value] = None
-            if isinstance(selection, FragmentSpreadNode):
-                if selection.name.value not in reached:
-                    reached.add(selection.name.value)
-                    waiting.append(fragments[selection.name.value].selection_set)
-            elif isinstance(selection, FieldNode | InlineFragmentNode) and selection.selection_set:
-                waiting.append(selection.selection_set)
-    return tuple(found)
-
-
-class _Compiler:
+class _Planner:
     """Collects the fields of one operation, as an executor would for each kind of subject."""
 
     def __init__(self, prepared: Prepared, switches: Mapping[str, bool]) -> None:
         self._operation = prepared.operation
-        self._schema = prepared.schema
-        self._switches = switches
-        self._fragments = _fragments(prepared.document)
+        self._selection = Selection(prepared.document, prepared.operation, prepared.schema, switches)
 
     def plan(self) -> Plan:
         if self._operation.operation is OperationType.MUTATION:
             return self._mutation()
-        root = self._collect([self._operation.selection_set], "Query")
+        root = self._selection.root("Query")
         inquiries = [nodes for nodes in root.values() if nodes[0].name.value == "inquiry"]
         if not inquiries:
             return Plan(None, ())
         if len(inquiries) > 1:
             raise GatewayError(Code.ONE_INQUIRY_PER_OPERATION)
-        fields = self._collect(_inside(inquiries[0]), "Inquiry")
+        fields = self._selection.inside(inquiries[0], "Inquiry")
         lookups = tuple(
             self._lookup(key, nodes) for key, nodes in fields.items() if nodes[0].name.value in LOOKUPS
         )
         return Plan(inquiries[0][0], lookups)
 
     def _mutation(self) -> Plan:
-        root = self._collect([self._operation.selection_set], "Mutation")
+        root = self._selection.root("Mutation")
         applications = [nodes for nodes in root.values() if nodes[0].name.value == "recordApplication"]
         if len(applications) > 1:
             raise GatewayError(Code.ONE_APPLICATION_PER_OPERATION)
@@ -215,7 +243,7 @@ class _Compiler:
         sections: dict[SubjectKind, Asked] = {}
         pages: dict[SubjectKind, tuple[PagePlan, ...]] = {}
         if nodes[0].name.value == "accessLog":
-            pages[SubjectKind.NONE] = self._pages_of(self._collect(_inside(nodes), "AccessLog"))
+            pages[SubjectKind.NONE] = self._pages_of(self._selection.inside(nodes, "AccessLog"))
         elif nodes[0].name.value in ("subject", "subjects"):
             for kind, type_name in KIND_TYPES.items():
                 sections[kind], pages[kind] = self._sections(nodes, kind, type_name)
@@ -233,11 +261,11 @@ class _Compiler:
     ) -> tuple[Asked, tuple[PagePlan, ...]]:
         asked: dict[str, int] = {}
         pages: list[PagePlan] = []
-        for key, fields in self._collect(_inside(nodes), type_name).items():
+        for key, fields in self._selection.inside(nodes, type_name).items():
             section = _SECTION_NAMED.get((fields[0].name.value, kind))
             if section is not None:
                 parent = f"{section.type_name}Section"
-                inner = self._collect(_inside(fields), parent)
+                inner = self._selection.inside(fields, parent)
                 asked[section.category] = asked.get(section.category, 0) | self._record_fields(inner, section)
                 pages += [
                     PagePlan(f"{key}.{inner_key}", parent, found[0])
@@ -254,77 +282,19 @@ class _Compiler:
                 case "record":
                     records += found
                 case "records":
-                    connection = self._collect(_inside(found), f"{section.type_name}Connection")
+                    connection = self._selection.inside(found, f"{section.type_name}Connection")
                     for inner in connection.values():
                         match inner[0].name.value:
                             case "nodes":
                                 records += inner
                             case "edges":
-                                edges = self._collect(_inside(inner), f"{section.type_name}Edge")
+                                edges = self._selection.inside(inner, f"{section.type_name}Edge")
                                 records += [n for ns in edges.values() for n in ns if n.name.value == "node"]
         bits = _BITS[section.type_name]
         # The records come from several places of the answer: one response key may be another field in each.
-        selected = self._collect(_inside(records), section.type_name).values()
+        selected = self._selection.inside(records, section.type_name).values()
         names = {node.name.value for nodes in selected for node in nodes}
         return sum(1 << bits[name] for name in names if name in bits)
-
-    def _collect(self, sets: Iterable[SelectionSetNode], type_name: str) -> dict[str, list[FieldNode]]:
-        """The fields that apply to an object type, by response key (GraphQL, section 6.3.2)."""
-        fields: dict[str, list[FieldNode]] = {}
-        visited: set[str] = set()
-        for selection_set in sets:
-            self._collect_into(fields, visited, selection_set, type_name)
-        return fields
-
-    def _collect_into(
-        self,
-        fields: dict[str, list[FieldNode]],
-        visited: set[str],
-        selection_set: SelectionSetNode,
-        type_name: str,
-    ) -> None:
-        for selection in selection_set.selections:
-            if not self._included(selection.directives or ()):
-                continue
-            if isinstance(selection, FieldNode):
-                key = (selection.alias or selection.name).value
-                fields.setdefault(key, []).append(selection)
-                continue
-            fragment: FragmentDefinitionNode | InlineFragmentNode
-            if isinstance(selection, FragmentSpreadNode):
-                name = selection.name.value
-                if name in visited:
-                    continue
-                visited.add(name)
-                fragment = self._fragments[name]
-            elif isinstance(selection, InlineFragmentNode):
-                fragment = selection
-            condition = fragment.type_condition
-            if condition is None or self._applies(condition.name.value, type_name):
-                self._collect_into(fields, visited, fragment.selection_set, type_name)
-
-    def _applies(self, condition: str, type_name: str) -> bool:
-        if condition == type_name:
-            return True
-        abstract, concrete = self._schema.get_type(condition), self._schema.get_type(type_name)
-        return is_abstract_type(abstract) and self._schema.is_sub_type(abstract, concrete)  # type: ignore[arg-type]
-
-    def _included(self, directives: Iterable[DirectiveNode]) -> bool:
-        for directive in directives:
-            name = directive.name.value
-            if name in ("skip", "include") and self._switched_on(directive) is (name == "skip"):
-                return False
-        return True
-
-    def _switched_on(self, directive: DirectiveNode) -> bool:
-        (value,) = (argument.value for argument in directive.arguments or ())
-        if isinstance(value, VariableNode):
-            return self._switches[value.name.value]
-        return isinstance(value, BooleanValueNode) and value.value
-
-
-def _inside(nodes: Iterable[FieldNode]) -> list[SelectionSetNode]:
-    return [node.selection_set for node in nodes if node.selection_set is not None]
 
 
 _SECTION_NAMED: dict[tuple[str, SubjectKind], Section] = {

@@ -10,6 +10,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from gateway.limits import Limits
 from gateway.plan import Documents
+from gateway.registered import NONE_REGISTERED, Registered
 from gateway.settings import Visibility
 from gateway.shape import reason_of
 from gateway.visibility import Views, introspects
@@ -35,6 +36,7 @@ class Policy(msgspec.Struct, frozen=True):
     documents: Documents
     views: Views | None
     """What each caller may see of the schema; None: all of it."""
+    registered: Registered = NONE_REGISTERED
 
     def seen(self, table: Table, caller: Caller, document: str) -> GraphQLSchema | None:
         """The schema that introspection in this document shows; None: it has none, or shows the full one."""

@@ -1,14 +1,17 @@
 """Quotas as they are kept: which subjects each unit has asked about today, by keyed hash.
 
-The count is this process's own, in memory. At the start it is taken from the day's rows of the ledger, those of
-other processes on the same file included, so that a restart resets nothing.
+One process counts in its memory, several count together in a file beside the ledger. At the start the count is taken
+from the day's rows of the ledger, so that a restart resets nothing.
 """
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import apsw
 import msgspec
 
 from gateway.bind import Call
@@ -41,6 +44,18 @@ class AskedStore(Protocol):
         ...
 
 
+class RestoredStore(AskedStore, Protocol):
+    """A store that a start fills from the ledger."""
+
+    def count(self, place: Place, quota: int, subjects: Sequence[str]) -> Admission:
+        """As `admit`, for one who cannot wait."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what the store holds open."""
+        ...
+
+
 class AskedToday:
     """The store of one process. It knows one day: whatever another day brings begins anew."""
 
@@ -65,6 +80,77 @@ class AskedToday:
             self._asked.setdefault(place, asked).update(admission.new)
             self._held += len(admission.new)
         return admission
+
+    async def aclose(self) -> None:
+        """There is nothing to give back."""
+
+
+_BUSY_MILLISECONDS = 2000
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS asked(
+    day TEXT NOT NULL, unit TEXT NOT NULL, purpose TEXT NOT NULL, subject TEXT NOT NULL,
+    PRIMARY KEY (day, unit, purpose, subject)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS number(
+    day TEXT NOT NULL, unit TEXT NOT NULL, purpose TEXT NOT NULL, asked INTEGER NOT NULL,
+    PRIMARY KEY (day, unit, purpose)) STRICT, WITHOUT ROWID;
+"""
+_IS_ASKED = "SELECT 1 FROM asked WHERE day = ? AND unit = ? AND purpose = ? AND subject = ?"
+_NUMBER = "SELECT asked FROM number WHERE day = ? AND unit = ? AND purpose = ?"
+_GROWS = """
+INSERT INTO number VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET asked = asked + excluded.asked
+"""
+
+
+class AskedTogether:
+    """The store of the processes that share the file at `path`; days before the one that is counted are dropped.
+
+    The file follows from the ledger, so it is written without waiting for the disk. A file that cannot be read or
+    written raises apsw.Error: then the inquiry is not answered.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.touch(mode=0o600)
+        self._database = apsw.Connection(str(path))
+        self._database.set_busy_timeout(_BUSY_MILLISECONDS)
+        self._database.pragma("journal_mode", "TRUNCATE")
+        self._database.pragma("synchronous", "OFF")
+        self._database.execute(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT")
+        self._day: date | None = None
+        # A thread of its own: another process may hold the file for a moment.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="quota")
+
+    async def admit(self, place: Place, quota: int, subjects: Sequence[str]) -> Admission:
+        """Let in what the quota has room for and remember it."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.count, place, quota, subjects)
+
+    def count(self, place: Place, quota: int, subjects: Sequence[str]) -> Admission:
+        """As `admit`, for one who cannot wait; call it from one thread at a time."""
+        execute = self._database.execute
+        where = (place.day.isoformat(), place.unit, place.purpose)
+        execute("BEGIN IMMEDIATE")
+        try:
+            if place.day != self._day:
+                for table in ("asked", "number"):
+                    execute(f"DELETE FROM {table} WHERE day < ?", where[:1])  # noqa: S608  # names of ours
+                self._day = place.day
+            asked = [subject for subject in subjects if execute(_IS_ASKED, (*where, subject)).fetchone()]
+            number = execute(_NUMBER, where).get or 0
+            # Of those asked about before, the ones that are not in this inquiry only take room.
+            admission = admit(max(0, quota - number) + len(asked), asked, subjects)
+            rows = [(*where, subject) for subject in admission.new]
+            self._database.executemany("INSERT INTO asked VALUES (?, ?, ?, ?)", rows)
+            execute(_GROWS, (*where, len(rows)))
+            execute("COMMIT")
+        finally:
+            if self._database.in_transaction:
+                execute("ROLLBACK")
+        return admission
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
+        self._thread.shutdown(wait=False)
 
 
 class Quotas:
@@ -124,7 +210,9 @@ _STRAGGLING = timedelta(minutes=10)
 """How much later than its own time a row may be written, clocks of other processes included."""
 
 
-def restore(store: AskedToday, ledger: Path, key: bytes, bundle: Bundle, today: date, zone: timezone) -> None:
+def restore(
+    store: RestoredStore, ledger: Path, key: bytes, bundle: Bundle, today: date, zone: timezone
+) -> None:
     """Count what the ledger's rows of today, a day of that zone, asked about. It reads files: call it in a thread.
 
     Raises LedgerFailure: the file cannot be read, or a row of today is none.

@@ -5,7 +5,7 @@ hashes and digests stand for them.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from datetime import date
 from types import MappingProxyType
 from typing import Any
@@ -13,19 +13,20 @@ from typing import Any
 import msgspec
 
 from gateway.bind import Applying, BoundLookup, Call, CountQuestion, LogQuestion, NameSearch
-from gateway.gather import Sections
+from gateway.gather import Subjects
 from gateway.history import APPLICATION
 from gateway.judge import Judgement
 from gateway.ledger import keyed_hash
 from gateway.overview import Overviews, denial_of_log
-from gateway.shape import ShapedSection, outcome_of
+from gateway.recent import Recent
+from gateway.shape import ShapedSection, ShapedSubject, outcome_of
 from policies.access_log import CATEGORY
 from policies.authorization import Authorization
 from policies.caller import Caller
 from policies.catalogue import SECTIONS, fields_of
 from policies.decision import Decided, Granted, Question, is_self
 from policies.evidence import ARTIFACTS, Evidence
-from policies.identifiers import SubjectKey
+from policies.identifiers import REGISTRATION_NUMBER, SubjectKey
 from policies.outcomes import Denied
 from policies.registers import Entry, Register
 from policies.statistics import Allowed
@@ -68,72 +69,141 @@ PROBE = msgspec.json.encode({"version": VERSION, "outcome": "PROBE"})
 """Not an inquiry: the row with which a ledger that failed shows that it writes again."""
 
 
-def row(
-    *,
-    receipt: Receipt,
-    call: Call,
-    caller: Caller,
-    document: str,
-    judgement: Judgement,
-    sections: Sections,
-    searches: Mapping[str, SearchResult],
-    overviews: Overviews = MappingProxyType({}),
-    outcome: str,
-    key: bytes,
-) -> bytes:
-    """The row as JSON. `sections`, `searches` and `overviews` are empty for a refused inquiry; `outcome` is ANSWERED or the
-    refusal's code. `key` makes the keyed hashes.
+class Rows:
+    """Writes the rows of inquiries. What is the same in one row after another is encoded once: the caller, the
+    decisions and the kept sections, each known by its identity.
     """
-    body = {
-        "version": VERSION,
-        "receipt": receipt.id,
-        "time": receipt.time.isoformat(timespec="milliseconds"),
-        "day": call.today.isoformat(),
-        "policy": receipt.policy_version,
-        "catalogue": CATALOGUE,
-        "outcome": outcome,
-        "caller": _caller(caller, key),
-        "purpose": call.purpose,
-        "evidence": _evidence(call.evidence, key),
-        "quota": judgement.quota,
-        "on_denied": call.on_denied.value,
-        # Keyed: a document may hold an identifier, and of a known query a bare digest would give it away.
-        "document": keyed_hash(key, f"document:{document}"),
-        "subjects": [
-            _subject(question, decided, sections[index] if sections else {}, judgement, caller, key)
-            for index, (question, decided) in enumerate(zip(call.questions, judgement.decisions, strict=True))
-        ],
-        "withdrawals": judgement.withdrawals,
-        "registers": list(_registers(judgement, call, caller, key)),
-        "searches": [
-            _search(
-                lookup.search,
-                judgement,
-                judgement.searches[lookup.plan.key],
-                searches.get(lookup.plan.key),
-                key,
-            )
-            for lookup in call.lookups
-            if lookup.search is not None
-        ],
-        "counts": [
-            _counts(lookup.counts, judgement.counts[lookup.plan.key], overviews.get(lookup.plan.key))
-            for lookup in call.lookups
-            if lookup.counts is not None
-        ],
-        "logs": [
-            _log(lookup, lookup.log, call, judgement, overviews.get(lookup.plan.key))
-            for lookup in call.lookups
-            if lookup.log is not None
-        ],
-    }
-    return msgspec.json.encode(body)
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._encoded: Recent[tuple[object, ...], tuple[object, msgspec.Raw]] = Recent(12_000)
+
+    def row(
+        self,
+        *,
+        receipt: Receipt,
+        call: Call,
+        caller: Caller,
+        document: str,
+        judgement: Judgement,
+        subjects: Subjects,
+        searches: Mapping[str, SearchResult],
+        overviews: Overviews = MappingProxyType({}),
+        outcome: str,
+    ) -> bytes:
+        """The row as JSON. `document` is the keyed hash of the query's text. `subjects`, `searches` and `overviews` are empty
+        for a refused inquiry; `outcome` is ANSWERED or the refusal's code.
+        """
+        key, questions = self._key, call.questions
+        body = {
+            "version": VERSION,
+            "receipt": receipt.id,
+            "time": receipt.time.isoformat(timespec="milliseconds"),
+            "day": call.today.isoformat(),
+            "policy": receipt.policy_version,
+            "catalogue": CATALOGUE,
+            "outcome": outcome,
+            "caller": self._once(caller, lambda: _caller(caller, key)),
+            "purpose": call.purpose,
+            "evidence": self._evidence(call.evidence),
+            "quota": judgement.quota,
+            "on_denied": call.on_denied.value,
+            "document": document,
+            "subjects": [
+                self._subject(question, decided, subjects[index] if subjects else None, judgement, caller)
+                for index, (question, decided) in enumerate(zip(questions, judgement.decisions, strict=True))
+            ],
+            "withdrawals": judgement.withdrawals,
+            "registers": list(_registers(judgement, call, caller, key)) if judgement.registers else [],
+            "searches": [
+                _search(
+                    lookup.search,
+                    judgement,
+                    judgement.searches[lookup.plan.key],
+                    searches.get(lookup.plan.key),
+                    key,
+                )
+                for lookup in call.lookups
+                if lookup.search is not None
+            ],
+            "counts": [
+                _counts(lookup.counts, judgement.counts[lookup.plan.key], overviews.get(lookup.plan.key))
+                for lookup in call.lookups
+                if lookup.counts is not None
+            ],
+            "logs": [
+                _log(lookup, lookup.log, call, judgement, overviews.get(lookup.plan.key))
+                for lookup in call.lookups
+                if lookup.log is not None
+            ],
+        }
+        return msgspec.json.encode(body)
+
+    def _once(self, of: object, body: Callable[[], object], *what: object) -> msgspec.Raw:
+        """A part of the row that follows from one object, and from `what` where the object alone does not tell."""
+        key = (id(of), *what)
+        known = self._encoded.get(key)
+        if known is None:
+            known = self._encoded.put(key, (of, msgspec.Raw(msgspec.json.encode(body()))))
+        return known[1]
+
+    def _evidence(self, evidence: Evidence) -> msgspec.Raw:
+        return self._once(evidence, lambda: _evidence(evidence, self._key))
+
+    def _subject(
+        self,
+        question: Question,
+        decided: Decided,
+        shaped: ShapedSubject | None,
+        judgement: Judgement,
+        caller: Caller,
+    ) -> dict[str, Any]:
+        sections = shaped.sections if shaped else _NONE
+
+        def entries() -> list[msgspec.Raw]:
+            return [
+                self._section(category, question.sections[category], decision, sections.get(category))
+                for category, decision in decided.items()
+            ]
+
+        subject, hash_input = question.subject, question.subject.hash_input
+        evidence: object = self._evidence(question.evidence)
+        if judgement.artefacts:
+            evidence = _proven_evidence(question, judgement.artefacts, caller, self._key)
+        return {
+            "subject": keyed_hash(self._key, hash_input),
+            "known_as": _known_as(sections, self._key) if subject.scheme == REGISTRATION_NUMBER else None,
+            "kind": subject.kind.value,
+            "scheme": subject.scheme,
+            "synthetic": subject.synthetic,
+            "self": is_self(caller, subject),
+            "over_quota": hash_input in judgement.over_quota,
+            "warnings": subject.warnings,
+            "evidence": evidence,
+            "of": question.subjects_in_operation,
+            "sections": self._once(shaped, entries) if shaped and shaped.kept else entries(),
+        }
+
+    def _section(
+        self, category: str, asked: int, decision: Granted | Denied, shaped: ShapedSection | None
+    ) -> msgspec.Raw:
+        if isinstance(decision, Denied):
+            return self._once(decision, lambda: _denied(category, asked, decision), category, asked)
+        granted = self._once(decision, lambda: _granted(category, asked, decision))
+        given = msgspec.json.encode(_given(shaped))
+        return msgspec.Raw(b"%b,%b" % (bytes(granted)[:-1], given[1:]))
+
+
+_NONE: Mapping[str, ShapedSection] = MappingProxyType({})
 
 
 def _registers(judgement: Judgement, call: Call, caller: Caller, key: bytes) -> Iterator[dict[str, Any]]:
     """The numbers that were looked up, and what their registers said of them."""
-    subjects = [(question.subject.hash_input, _texts(question.evidence)) for question in call.questions]
-    named = _texts(call.evidence).union(*(texts for _, texts in subjects)) if judgement.registers else set()
+    # The subjects of a list mostly share one object of evidence.
+    texts = {id(question.evidence): question.evidence for question in call.questions}
+    named_by = {key: _texts(evidence) for key, evidence in texts.items()}
+    subjects = [(question.subject.hash_input, named_by[id(question.evidence)]) for question in call.questions]
+    named = _texts(call.evidence).union(*(texts for _, texts in subjects))
     for reference, found in judgement.registers.items():
         number: Any = reference.number
         if reference.register is Register.ORGANISATIONS:
@@ -201,33 +271,6 @@ def _caller(caller: Caller, key: bytes) -> dict[str, Any]:
     }
 
 
-def _subject(
-    question: Question,
-    decided: Decided,
-    sections: Mapping[str, ShapedSection],
-    judgement: Judgement,
-    caller: Caller,
-    key: bytes,
-) -> dict[str, Any]:
-    subject = question.subject
-    return {
-        "subject": keyed_hash(key, subject.hash_input),
-        "known_as": _known_as(sections, key),
-        "kind": subject.kind.value,
-        "scheme": subject.scheme,
-        "synthetic": subject.synthetic,
-        "self": is_self(caller, subject),
-        "over_quota": subject.hash_input in judgement.over_quota,
-        "warnings": list(subject.warnings),
-        "evidence": _proven_evidence(question, judgement.artefacts, caller, key),
-        "of": question.subjects_in_operation,
-        "sections": [
-            _section(category, question.sections[category], decision, sections.get(category))
-            for category, decision in decided.items()
-        ],
-    }
-
-
 def _known_as(sections: Mapping[str, ShapedSection], key: bytes) -> str | None:
     """The subject by its credit code, so that its log shows who looked it up by another identifier."""
     known = (section.known_as for section in sections.values() if section.known_as is not None)
@@ -280,30 +323,37 @@ def _proof(artefact: Authorization | str, subject: SubjectKey, caller: Caller, k
     return {"claims": claims}
 
 
-def _section(
-    category: str, asked: int, decision: Granted | Denied, shaped: ShapedSection | None
-) -> dict[str, Any]:
-    entry: dict[str, Any] = {"category": category, "asked": asked}
-    if isinstance(decision, Denied):
-        return entry | {
-            "outcome": decision.code.value,
-            "rule": decision.rule,
-            "condition": decision.condition,
-        }
-    entry |= {
-        "rule": decision.cell.rule.id,
-        "level": decision.cell.level.value,
-        "fields": decision.fields,
-        "proven": [{"condition": proven.condition, "by": proven.by} for proven in decision.proven],
+def _denied(category: str, asked: int, denied: Denied) -> dict[str, Any]:
+    return {
+        "category": category,
+        "asked": asked,
+        "outcome": denied.code.value,
+        "rule": denied.rule,
+        "condition": denied.condition,
     }
+
+
+def _granted(category: str, asked: int, granted: Granted) -> dict[str, Any]:
+    return {
+        "category": category,
+        "asked": asked,
+        "rule": granted.cell.rule.id,
+        "level": granted.cell.level.value,
+        "fields": granted.fields,
+        "proven": [{"condition": proven.condition, "by": proven.by} for proven in granted.proven],
+    }
+
+
+def _given(shaped: ShapedSection | None) -> dict[str, Any]:
+    """What came of a grant: the second half of its section's entry."""
     if shaped is None:
-        return entry | {"outcome": "NOT_FETCHED"}
-    return entry | {
-        "outcome": outcome_of(shaped).value,
-        "state": shaped.answer.state.value,
+        return {"outcome": "NOT_FETCHED"}
+    return {
+        "outcome": outcome_of(shaped),
+        "state": shaped.answer.state,
         "records": len(shaped.answer.records),
-        "hidden": dict(shaped.hidden),
-        "sources": {source.id: source.state.value for source in shaped.answer.sources},
+        "hidden": shaped.hidden,
+        "sources": {source.id: source.state for source in shaped.answer.sources},
     }
 
 

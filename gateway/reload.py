@@ -11,29 +11,34 @@ from collections.abc import Callable
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from gateway.errors import internal, log_text, safe_text
+from gateway.live_sources import LiveSources
 from gateway.policy import Policy
+from gateway.refusals import what_is_wrong
+from gateway.registered import Registered, read_manifest
 from gateway.river import River
 from policies.bundle import MAX_FILE, Bundle, load
 
 _LOG = logging.getLogger("gateway")
 
-_SHOWN_PROBLEMS = 5
-
 
 class Reload:
     """Looks after the policy of a river: one load at a time, off the event loop.
 
-    `prepare` makes the policy of a bundle and refuses, by ValueError, a bundle that may not be used.
-    `watch_seconds` is the time between two looks at the files of the directory; 0: none without being asked.
+    `prepare` makes the policy of a bundle and of the documents registered in the file `manifest`, and refuses, by
+    ValueError, what may not be used.
+    `sources`, made of the files in `source_files`, are loaded anew with it, each keeping what was good when what
+    is new is not. `watch_seconds` is the time between two looks at the files of the directory; 0: none without being asked.
     """
 
     def __init__(
         self,
         river: River,
         directory: Traversable | Path,
-        prepare: Callable[[Bundle], Policy],
+        prepare: Callable[[Bundle, Registered], Policy],
         watch_seconds: float = 0.0,
+        manifest: Path | None = None,
+        sources: LiveSources | None = None,
+        source_files: Path | None = None,
     ) -> None:
         self.refused: str | None = None
         """What is wrong with the bundle that was refused last; None when the last one was taken."""
@@ -41,6 +46,9 @@ class Reload:
         self._directory = directory
         self._prepare = prepare
         self._watch_seconds = watch_seconds
+        self._manifest = manifest
+        self._sources = sources
+        self._source_files = source_files
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -49,15 +57,22 @@ class Reload:
 
     async def run(self) -> None:
         """Load when asked, and when the files have changed and stayed the same for one look; until cancelled."""
-        tried = seen = ""
+        tried = seen = ("", "")
         while True:
             asked = await self._asked_in_time()
-            files = await asyncio.to_thread(_digest, self._directory)
+            files = await asyncio.to_thread(self._digests)
             # A file that differs from the last look may be half of a change that is being written.
             if asked or (files == seen and files != tried):
                 await self._load()
+                if self._sources is not None and (asked or files[1] != tried[1]):
+                    await self._sources.reload()
                 tried = files
             seen = files
+
+    def _digests(self) -> tuple[str, str]:
+        """Of the policy's files, and of the sources'."""
+        sources = "" if self._source_files is None else _digest(self._source_files, None)
+        return _digest(self._directory, self._manifest), sources
 
     async def _asked_in_time(self) -> bool:
         try:
@@ -69,11 +84,11 @@ class Reload:
         return True
 
     async def _load(self) -> None:
-        current = self._river.policy.bundle
+        current, registered = self._river.policy.bundle, self._river.policy.registered
         try:
-            policy = await asyncio.to_thread(self._other_than, current.hash)
+            policy = await asyncio.to_thread(self._other_than, current.hash, registered)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with a new bundle, the old one goes on
-            self.refused = _what_is_wrong(error)
+            self.refused = what_is_wrong(error, "the bundle")
             _LOG.error(
                 "policy refused: the one before stays", extra={"fields": {"reason": self.refused.split("\n")}}
             )
@@ -86,28 +101,15 @@ class Reload:
                 extra={"fields": {"policy": policy.bundle.hash[:12], "before": current.hash[:12]}},
             )
 
-    def _other_than(self, current: str) -> Policy | None:
-        """The policy of the directory as it is now; None when it means what the current one does."""
-        bundle = load(self._directory)
-        return None if bundle.hash == current else self._prepare(bundle)
+    def _other_than(self, current: str, current_registered: Registered) -> Policy | None:
+        """The policy of the files as they are now; None when it means what the current one does."""
+        bundle, registered = load(self._directory), read_manifest(self._manifest)
+        same = bundle.hash == current and registered == current_registered
+        return None if same else self._prepare(bundle, registered)
 
 
-def _what_is_wrong(error: Exception) -> str:
-    """One line for each of the first problems; files are named as in the bundle, without their directories."""
-    match error:
-        case OSError():
-            name = Path(error.filename).name if error.filename else "the bundle"
-            lines = [f"{name}: cannot be read: {error.strerror or type(error).__name__}"]
-        case ValueError():
-            lines = str(error).splitlines()
-        case _:
-            lines = [log_text(internal(error))]
-    more = [f"and {len(lines) - _SHOWN_PROBLEMS} more"] if len(lines) > _SHOWN_PROBLEMS else []
-    return "\n".join([*map(safe_text, lines[:_SHOWN_PROBLEMS]), *more])
-
-
-def _digest(directory: Traversable | Path) -> str:
-    """A digest of the bundle's files; empty when they cannot be read."""
+def _digest(directory: Traversable | Path, manifest: Path | None) -> str:
+    """A digest of the bundle's files and the manifest; empty when they cannot be read."""
     digest = hashlib.sha256()
     try:
         for entry in sorted(directory.iterdir(), key=lambda entry: entry.name):
@@ -116,6 +118,8 @@ def _digest(directory: Traversable | Path) -> str:
                 with entry.open("rb") as file:
                     content = file.read(MAX_FILE + 1)
                 digest.update(f"{entry.name}\0{len(content)}\0".encode() + content)
+        if manifest is not None:
+            digest.update(manifest.read_bytes())
     except OSError:
         return ""
     return digest.hexdigest()

@@ -14,24 +14,28 @@ from typing import Any
 import graphql
 import msgspec
 import orjson
+from graphql.execution.values import VariableValues
 
-from connectors.fetch import Sources
-from gateway import record
 from gateway.access import AccessLog
 from gateway.apply import Applications
 from gateway.artefacts import Artefacts
 from gateway.bind import Call, bind, bind_application
-from gateway.errors import Code, GatewayError, formatted, from_execution, locations_of
-from gateway.gather import Obligations, Sections, fetch_sections, search_names
+from gateway.compiler import Compiled, failure_of
+from gateway.decisions import Decisions
+from gateway.errors import Code, GatewayError, formatted
+from gateway.gather import Subjects, fetch_subjects, search_names
 from gateway.history import History
 from gateway.judge import Judgement, judge
-from gateway.ledger import Ledger, LedgerFailure, Position
+from gateway.ledger import Ledger, LedgerFailure, Position, keyed_hash
+from gateway.live_sources import LiveSources
+from gateway.metrics import RequestCounts
 from gateway.operation import Operation, check_method, coerce_variables
 from gateway.overview import Overviews, fetch_overviews
 from gateway.plan import Prepared
 from gateway.policy import Policy, permissions
 from gateway.quota import Quotas
-from gateway.shape import after_shaping, denials, subject_answer
+from gateway.record import Rows
+from gateway.shape import Shaper, after_shaping, denials
 from gateway.visibility import showing
 from policies.caller import Caller
 from resolvers.answers import (
@@ -42,7 +46,6 @@ from resolvers.answers import (
     SearchResult,
     StatisticsResult,
 )
-from resolvers.records import ArgumentError
 from resolvers.schema import Context
 
 PROVINCE_TIME = timezone(timedelta(hours=8))
@@ -57,7 +60,8 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class River:
-    """What a request flows through; one for the life of the service. `policy` may be swapped whole.
+    """What a request flows through; one for the life of the service. `policy` may be swapped whole, and so may what
+    `sources` holds.
 
     `deadline` is the budget of all sources together, in seconds; `clock` gives the time of an inquiry in UTC.
     """
@@ -66,39 +70,44 @@ class River:
         self,
         *,
         policy: Policy,
-        sources: Sources,
+        sources: LiveSources,
         artefacts: Artefacts,
         ledger: Ledger,
         history: History,
         quotas: Quotas,
-        obligations: Obligations,
+        shaper: Shaper,
         ledger_key: bytes,
         deadline: float,
         max_subjects: int,
+        counts: RequestCounts,
         clock: Callable[[], datetime],
     ) -> None:
         self.policy = policy
         self._sources = sources
         self._artefacts = artefacts
         self._quotas = quotas
-        self._obligations = obligations
+        self._shaper = shaper
+        self._decisions = Decisions()
         self._ledger = ledger
         self._log = AccessLog(history, ledger_key)
         self._applications = Applications(ledger, history, ledger_key)
         self._ledger_key = ledger_key
+        self._rows = Rows(ledger_key)
         self._deadline = deadline
         self._max_subjects = max_subjects
+        self._counts = counts
         self._clock = clock
 
     async def answer(self, caller: Caller, operation: Operation) -> Answered:
         """From a verified caller and an operation as read, to the bytes that may leave."""
-        policy, now = self.policy, self._clock()
+        policy, sources, now = self.policy, self._sources.now, self._clock()
         today = now.astimezone(PROVINCE_TIME).date()
         table = policy.tables.on(today)
         # plan: what the operation requires, of nobody in particular
-        prepared = policy.documents.get(operation.document, operation.operation_name)
+        documents, named = policy.documents, (operation.document, operation.operation_name)
+        prepared = documents.known(*named) or await documents.prepare(*named)
         check_method(operation, prepared.operation)
-        variables = coerce_variables(
+        variables = prepared.coerce(operation.variables) or coerce_variables(
             prepared.schema, prepared.operation, operation.variables, suggest=policy.views is None
         )
         plan = prepared.plan(variables.coerced)
@@ -110,44 +119,50 @@ class River:
             applying = bind_application(prepared, plan.application, variables, today=today)
             applied, extensions = await self._applications.record(policy.bundle, caller, applying, now, today)
             recorded = msgspec.structs.replace(context, application=applied)
-            return _respond(prepared, operation, recorded, extensions, seen)
+            return self._respond(prepared, operation, variables, recorded, extensions, seen)
         if call is None:
-            return _respond(prepared, operation, context, {}, seen)
+            return self._respond(prepared, operation, variables, context, {}, seen)
         if operation.by_get:
             raise GatewayError(Code.INQUIRY_NEEDS_POST)
         # decide and verify: what may be answered, before anything is fetched
         judgement = await judge(
-            table, caller, call, self._artefacts, self._sources, self._quotas, self._deadline
+            table, caller, call, self._decisions, self._artefacts, sources, self._quotas, self._deadline
         )
         receipt = Receipt(str(uuid.uuid4()), now, policy.bundle.hash, call.purpose)
         if judgement.refuses(call):
-            raise await self._refused(policy, receipt, call, caller, operation, judgement)
+            raise await self._refused(policy, prepared, receipt, call, caller, operation, judgement)
         # fetch and shape: granted sections and fields alone; obligations after every cache
         left = self._deadline - judgement.seconds
-        sections, searches, overviews = await asyncio.gather(
-            fetch_sections(
-                call, judgement, caller, policy.bundle, self._sources, self._log, self._obligations, left
-            ),
-            search_names(call, judgement, caller, policy.bundle, self._sources, left),
-            fetch_overviews(call, judgement, caller, policy.bundle, self._sources, self._log, left),
+        fetching = fetch_subjects(
+            call, judgement, caller, policy.bundle, sources, self._log, self._shaper, left
         )
-        judgement = after_shaping(judgement, sections)
+        searches: Mapping[str, SearchResult] = {}
+        overviews: Overviews = {}
+        if call.of_subjects_alone:
+            subjects = await fetching
+        else:
+            subjects, searches, overviews = await asyncio.gather(
+                fetching,
+                search_names(call, judgement, caller, policy.bundle, sources, left),
+                fetch_overviews(call, judgement, caller, policy.bundle, sources, self._log, left),
+            )
+        judgement = after_shaping(judgement, subjects)
         if judgement.refuses(call):
-            raise await self._refused(policy, receipt, call, caller, operation, judgement)
+            raise await self._refused(policy, prepared, receipt, call, caller, operation, judgement)
         # record: durable before the first byte
         position = await self._record(
-            receipt, call, caller, operation, judgement, sections, searches, overviews
+            prepared, receipt, call, caller, operation, judgement, subjects, searches, overviews
         )
         # respond
-        answer = _answer(call, sections, searches, overviews, receipt)
+        answer = _answer(call, subjects, searches, overviews, receipt)
         extensions = _extensions(policy, call, judgement, receipt, position)
-        return _respond(
-            prepared, operation, msgspec.structs.replace(context, inquiry=answer), extensions, seen
-        )
+        found = msgspec.structs.replace(context, inquiry=answer)
+        return self._respond(prepared, operation, variables, found, extensions, seen)
 
     async def _refused(
         self,
         policy: Policy,
+        prepared: Prepared,
         receipt: Receipt,
         call: Call,
         caller: Caller,
@@ -155,51 +170,85 @@ class River:
         judgement: Judgement,
     ) -> GatewayError:
         """The refusal of the whole inquiry, recorded: what was fetched for it, if anything, goes nowhere."""
-        position = await self._record(receipt, call, caller, operation, judgement, (), {}, {})
+        position = await self._record(prepared, receipt, call, caller, operation, judgement, (), {}, {})
         return _refusal(judgement, _extensions(policy, call, judgement, receipt, position))
 
     async def _record(
         self,
+        prepared: Prepared,
         receipt: Receipt,
         call: Call,
         caller: Caller,
         operation: Operation,
         judgement: Judgement,
-        sections: Sections,
+        subjects: Subjects,
         searches: Mapping[str, SearchResult],
         overviews: Overviews,
     ) -> Position:
-        body = record.row(
+        body = self._rows.row(
             receipt=receipt,
             call=call,
             caller=caller,
-            document=operation.document,
+            document=self._document(prepared, operation),
             judgement=judgement,
-            sections=sections,
+            subjects=subjects,
             searches=searches,
             overviews=overviews,
             outcome=_refused_as(judgement).value if judgement.refuses(call) else "ANSWERED",
-            key=self._ledger_key,
         )
         try:
             return await self._ledger.append(body)
         except LedgerFailure as error:
             raise GatewayError(Code.LEDGER_UNAVAILABLE) from error
 
+    def _document(self, prepared: Prepared, operation: Operation) -> str:
+        """The keyed hash of the query: it may hold an identifier, and of a known query a bare digest would give it away."""
+        hashed: str | None = prepared.kept.get("hash")
+        if hashed is None:
+            hashed = prepared.kept["hash"] = keyed_hash(self._ledger_key, f"document:{operation.document}")
+        return hashed
+
+    def _respond(
+        self,
+        prepared: Prepared,
+        operation: Operation,
+        variables: VariableValues,
+        context: Context,
+        extensions: dict[str, Any],
+        seen: graphql.GraphQLSchema | None,
+    ) -> Answered:
+        """The answer's bytes from values that are all there already.
+
+        What is not compiled is executed by graphql-core; `seen` is the schema that introspection then shows, None: the
+        one that is executed.
+        """
+        compiled = prepared.compiled(variables.coerced)
+        if isinstance(compiled, Compiled):
+            self._counts.executed("compiled")
+            data, failures = compiled.execute(context, variables)
+        else:
+            self._counts.executed("reference")
+            data, failures = _execute(prepared, operation, context, seen)
+        body = [b'{"data":', data]
+        if failures:
+            body += [b',"errors":', orjson.dumps([formatted(failure) for failure in failures])]
+        if extensions:
+            body += [b',"extensions":', orjson.dumps(extensions)]
+        body.append(b"}")
+        return Answered(b"".join(body), failures)
+
 
 def _answer(
     call: Call,
-    sections: Sections,
+    subjects: Subjects,
     searches: Mapping[str, SearchResult],
     overviews: Overviews,
     receipt: Receipt,
 ) -> InquiryAnswer:
-    subjects = iter(
-        [subject_answer(question, mine) for question, mine in zip(call.questions, sections, strict=True)]
-    )
+    answers = iter(subjects)
     lookups = {}
     for lookup in call.lookups:
-        mine = tuple(next(subjects) for _ in lookup.questions)
+        mine = tuple([next(answers).answer for _ in lookup.questions])
         match lookup.plan.field:
             case "subject":
                 lookups[lookup.plan.key] = Lookup(subject=mine[0])
@@ -237,17 +286,10 @@ def _refusal(judgement: Judgement, extensions: dict[str, Any]) -> GatewayError:
     return GatewayError(_refused_as(judgement), reason=reason, details=extensions)
 
 
-def _respond(
-    prepared: Prepared,
-    operation: Operation,
-    context: Context,
-    extensions: dict[str, Any],
-    seen: graphql.GraphQLSchema | None,
-) -> Answered:
-    """Execute over values that are all there already; what a library says of an error stays inside.
-
-    `seen` is the schema that introspection shows; None: the one that is executed.
-    """
+def _execute(
+    prepared: Prepared, operation: Operation, context: Context, seen: graphql.GraphQLSchema | None
+) -> tuple[bytes, tuple[GatewayError, ...]]:
+    """The reference; what a library says of an error stays inside."""
     result = graphql.execute_sync(
         prepared.schema,
         prepared.document,
@@ -256,18 +298,4 @@ def _respond(
         operation_name=operation.operation_name,
         middleware=None if seen is None else [showing(seen)],
     )
-    failures = tuple(_execution_failure(error) for error in result.errors or ())
-    body: dict[str, Any] = {"data": result.data}
-    if failures:
-        body["errors"] = [formatted(failure) for failure in failures]
-    if extensions:
-        body["extensions"] = extensions
-    return Answered(orjson.dumps(body), failures)
-
-
-def _execution_failure(error: graphql.GraphQLError) -> GatewayError:
-    cause = error if isinstance(error, ArgumentError) else error.original_error
-    if isinstance(cause, ArgumentError):
-        failure = GatewayError(Code.BAD_ARGUMENT, field=cause.argument, reason=cause.reason)
-        return failure.at(path=error.path, locations=locations_of(error))
-    return from_execution(error)
+    return orjson.dumps(result.data), tuple(failure_of(error) for error in result.errors or ())

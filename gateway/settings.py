@@ -36,19 +36,28 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class ServerSettings(_Section, frozen=True):
-    """Where the gateway listens; `port` 0 takes a free one. `drain` is how long a stop waits for answers."""
+    """Where the gateway listens; `port` 0 takes a free one. `drain` is how long a stop waits for answers.
+
+    `workers` is the number of processes that serve, 0: one for each core that the gateway may use.
+    """
 
     host: Text = "127.0.0.1"
     port: Port = 8600
     drain: Seconds = 10.0
+    workers: Annotated[int, Meta(ge=0, le=256)] = 1
 
 
 class IdentitySettings(_Section, frozen=True):
-    """Whose access tokens count: `issuer` and `audience` as in the tokens, and where the issuer's keys are."""
+    """Whose access tokens count: `issuer` and `audience` as in the tokens, and where the issuer's keys are.
+
+    `token_cache_seconds` is how long a verified token is believed without another look: the longest time for
+    which a token serves whose key the issuer withdrew. 0: each request verifies its token.
+    """
 
     issuer: Text
     audience: Text
     jwks_url: Text
+    token_cache_seconds: Annotated[float, Meta(ge=0, le=3600)] = 60.0
 
 
 class AuthorizationIssuer(_Section, frozen=True):
@@ -79,6 +88,15 @@ class PolicySettings(_Section, frozen=True):
     visibility: Visibility = Visibility.FULL
 
 
+class SharedCacheSettings(_Section, frozen=True):
+    """A Redis in which replicas share what sources answered. `url` empty: each keeps its own alone. `secret_file` holds
+    the secret of at least 32 bytes, the same for all replicas, under which entries are named and encrypted.
+    """
+
+    url: str = ""
+    secret_file: Text = "shared.key"  # noqa: S105  # the name of a file
+
+
 class SourceSettings(_Section, frozen=True):
     """The source files and how they are asked.
 
@@ -90,6 +108,7 @@ class SourceSettings(_Section, frozen=True):
     deadline: Seconds = 2.0
     cache_entries: Annotated[int, Meta(ge=0)] = 10_000
     urls: dict[str, str] = {}
+    shared: SharedCacheSettings = SharedCacheSettings()
 
 
 class LedgerSettings(_Section, frozen=True):
@@ -108,6 +127,29 @@ class LimitSettings(Limits, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"Expected `int` >= 1 for `{name}`")
 
 
+class DocumentSettings(_Section, frozen=True):
+    """Documents that requests may name: `manifest` is the file of those that the operator registered, empty: none.
+
+    `only_registered` refuses all other texts. `automatic` keeps the texts that clients register themselves
+    (automatic persisted queries); they are no registered ones.
+    """
+
+    manifest: str = ""
+    only_registered: bool = False
+    automatic: bool = True
+
+
+class MetricsSettings(_Section, frozen=True):
+    """Figures in the Prometheus text format at `/metrics` of a port of their own, for whoever reaches it.
+
+    With several workers each has its own port: the first `port`, the next one more, and so on.
+    """
+
+    enabled: bool = False
+    host: Text = "127.0.0.1"
+    port: Port = 8690
+
+
 class ExplorerSettings(_Section, frozen=True):
     """The explorer at /explorer. `demo_issuer` is the address of a sandbox's token issuer, from which the page
     may fetch tokens for synthetic personas; it must be on loopback.
@@ -118,9 +160,10 @@ class ExplorerSettings(_Section, frozen=True):
 
 
 class LogSettings(_Section, frozen=True):
-    """How much is logged: DEBUG, INFO, WARNING or ERROR."""
+    """How much is logged: DEBUG, INFO, WARNING or ERROR; `requests`: a line for each request, at INFO."""
 
     level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    requests: bool = True
 
 
 class Settings(_Section, frozen=True):
@@ -134,7 +177,9 @@ class Settings(_Section, frozen=True):
     ledger: LedgerSettings = LedgerSettings()
     limits: LimitSettings = LimitSettings()
     max_subjects: Annotated[int, Meta(ge=1, le=1000)] = 100
+    documents: DocumentSettings = DocumentSettings()
     explorer: ExplorerSettings = ExplorerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
 
 
@@ -154,6 +199,15 @@ def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
         where = place.rstrip("`") or "the file"
         raise SettingsError(f"{path}: {where}: {reason}") from error
     _check_addresses(path, settings)
+    if settings.sources.shared.url and urlsplit(settings.sources.shared.url).scheme not in (
+        "redis",
+        "rediss",
+    ):
+        raise SettingsError(f"{path}: sources.shared.url: a redis or rediss address is expected")
+    if settings.documents.only_registered and not settings.documents.manifest:
+        raise SettingsError(
+            f"{path}: documents.only_registered: needs documents.manifest, else nothing is answered"
+        )
     return _with_paths_from(path.parent, settings)
 
 
@@ -238,10 +292,18 @@ def _with_paths_from(directory: Path, settings: Settings) -> Settings:
         path=str(directory / settings.ledger.path),
         key_file=str(directory / settings.ledger.key_file),
     )
-    sources = settings.sources
+    shared = msgspec.structs.replace(
+        settings.sources.shared, secret_file=str(directory / settings.sources.shared.secret_file)
+    )
+    sources = msgspec.structs.replace(settings.sources, shared=shared)
     if sources.directory:
         sources = msgspec.structs.replace(sources, directory=str(directory / sources.directory))
     policy = settings.policy
     if "/" in policy.bundle:
         policy = msgspec.structs.replace(policy, bundle=str(directory / policy.bundle))
-    return msgspec.structs.replace(settings, ledger=ledger, sources=sources, policy=policy)
+    documents = settings.documents
+    if documents.manifest:
+        documents = msgspec.structs.replace(documents, manifest=str(directory / documents.manifest))
+    return msgspec.structs.replace(
+        settings, ledger=ledger, sources=sources, policy=policy, documents=documents
+    )

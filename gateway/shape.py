@@ -3,24 +3,34 @@
 Nothing here decides: grants come in, sections go out, each with its state, its sources and what is withheld.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from functools import cache
 
 import msgspec
 from strawberry.utils.str_converters import to_camel_case
 
 from connectors.answers import Ask, Fault, FaultCode, Ground, SourceAnswer, SourceInfo
+from connectors.precedence import believed, telling_mask
+from gateway.access import LOG_TITLES
+from gateway.alarms import Alarms
 from gateway.bind import BoundLookup, Call
 from gateway.judge import Judgement
+from gateway.recent import Recent
 from policies.access_log import CATEGORY
 from policies.bundle import Bundle
-from policies.catalogue import SECTION_OF, Record, Registration, fields_of
-from policies.decision import Granted, Question
+from policies.caller import Caller
+from policies.catalogue import LIFECYCLE, SECTION_OF, Record, Registration, Section, fields_of
+from policies.decision import Decided, Granted, Question
 from policies.evidence import Evidence
 from policies.identifiers import REGISTRATION_NUMBER, IdentifierError, SubjectKey, credit_code
-from policies.obligations import Handlers, Setting, Shaped, shape
+from policies.obligations import Cut, Filter, Handlers, Setting, cut_of, filters_of, shape
 from policies.outcomes import Denied, Outcome
 from policies.vocabulary import SectionState, SubjectKind
 from resolvers.answers import Reason, SectionAnswer, SourceState, SubjectAnswer, Withheld, cited
+
+_LOG = logging.getLogger("gateway")
 
 
 class ShapedSection(msgspec.Struct, frozen=True):
@@ -36,19 +46,242 @@ class ShapedSection(msgspec.Struct, frozen=True):
     known_as: SubjectKey | None = None
 
 
-def ask_for(question: Question, granted: Granted, bundle: Bundle) -> Ask:
-    """What the sources are asked for one granted section."""
-    subject, category = question.subject, bundle.categories[granted.cell.category]
-    kept_nowhere = (
-        "NO_CACHE" in granted.obligations or category.never_stored or subject.kind is SubjectKind.NP
-    )
-    return Ask(
-        subject=subject,
-        category=category.code,
-        fields=granted.fields | _identifying(subject, category.code),
-        ground=_ground(question, granted),
-        may_cache=not kept_nowhere,
-    )
+class Shaping(msgspec.Struct, frozen=True, kw_only=True):
+    """What hides records of a section and what is cut out of them, with the fields withheld as they are answered."""
+
+    filters: tuple[Filter, ...]
+    cut: Cut
+    withheld: tuple[Withheld, ...]
+    bundle: Bundle
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """What follows from a grant for every subject alike: what sources are asked, and how their records are shaped.
+
+    `held` is the mask of the fields that the records of sources that are asked so can hold at all. `shaping`
+    is an error where an obligation of the grant has no handler: its section is then not given.
+    """
+
+    setting: Setting
+    section: Section
+    scheme: str
+    fields: int
+    held: int
+    ground: Ground
+    may_cache: bool
+    shaping: Shaping | Exception
+
+    def ask(self, subject: SubjectKey) -> Ask:
+        """What the sources are asked of one subject."""
+        return Ask(subject, self.setting.category.code, self.fields, self.ground, self.may_cache)
+
+
+class Outline(msgspec.Struct, frozen=True):
+    """What a decision makes of every subject alike: by category what to ask and how to shape it, or the denied section.
+
+    `granted` are those that sources are asked for; `inputs` the objects by whose identity it is remembered.
+    """
+
+    sections: dict[str, Ready | ShapedSection]
+    granted: tuple[Ready, ...]
+    inputs: tuple[object, ...]
+
+
+class ShapedSubject(msgspec.Struct, frozen=True):
+    """A subject's sections by category, and the subject as it is answered. `kept`: the same object comes again."""
+
+    sections: dict[str, ShapedSection]
+    answer: SubjectAnswer
+    kept: bool
+
+
+Latency = Callable[[str], float | None]
+"""How long a source takes to answer, in seconds, by its id."""
+
+
+def _no_latency(_source: str) -> float | None:
+    return None
+
+
+class Shaper:
+    """Makes sections of what sources answered, with their obligations kept. It remembers what it made last, by the
+    identity of everything that it was made from: decision, evidence, day and answers.
+    """
+
+    def __init__(self, handlers: Handlers, alarms: Alarms, size: int = 10_000) -> None:
+        self._handlers = handlers
+        self._alarms = alarms
+        self.baseless: dict[str, int] = {}
+        """Adverse records that were left out because they name none of the three bases, by source."""
+        self._outlines: Recent[tuple[object, ...], Outline] = Recent(2000)
+        self._shapings: Recent[tuple[object, ...], Shaping] = Recent(4000)
+        self._subjects: Recent[tuple[object, ...], _Made] = Recent(size)
+
+    def outline(
+        self, question: Question, decided: Decided, caller: Caller, bundle: Bundle, today: date
+    ) -> Outline:
+        """What the decision on a question makes of its subject, and of every other that is decided alike."""
+        subject, evidence = question.subject, question.evidence
+        key = (id(decided), id(evidence), id(bundle), subject.scheme, today)
+        outline = self._outlines.get(key)
+        if outline is None:
+            sections = {
+                category: self._make_ready(question, decision, caller, bundle, today)
+                if isinstance(decision, Granted)
+                else denied_section(category, subject.kind, decision, bundle)
+                for category, decision in decided.items()
+            }
+            granted = tuple(each for each in sections.values() if isinstance(each, Ready))
+            outline = self._outlines.put(key, Outline(sections, granted, (decided, evidence, bundle)))
+        return outline
+
+    def _make_ready(
+        self, question: Question, granted: Granted, caller: Caller, bundle: Bundle, today: date
+    ) -> Ready:
+        subject, category = question.subject, bundle.categories[granted.cell.category]
+        section = SECTION_OF[(category.code, subject.kind)]
+        setting = Setting(
+            bundle=bundle,
+            caller=caller,
+            kind=subject.kind,
+            evidence=question.evidence,
+            granted=granted,
+            category=category,
+            today=today,
+        )
+        kept_nowhere = (
+            "NO_CACHE" in granted.obligations or category.never_stored or subject.kind is SubjectKind.NP
+        )
+        fields = granted.fields | _identifying(subject, category.code) | telling_mask(section.record)
+        return Ready(
+            setting=setting,
+            section=section,
+            scheme=subject.scheme,
+            fields=fields,
+            held=fields | _always_held(section.record),
+            ground=_ground(question, granted),
+            may_cache=not kept_nowhere,
+            shaping=self._shaping(section, setting),
+        )
+
+    def _shaping(self, section: Section, setting: Setting) -> Shaping | Exception:
+        """What hides records of the section and what is cut out of them: the same for all evidence."""
+        granted, bundle = setting.granted, setting.bundle
+        key = (
+            id(bundle),
+            section.type_name,
+            setting.kind,
+            setting.caller.type,
+            granted.asked,
+            granted.fields,
+            granted.obligations,
+        )
+        known = self._shapings.get(key)
+        if known is None:
+            try:
+                cut = cut_of(section, setting, self._handlers)
+                known = Shaping(
+                    filters=filters_of(granted.obligations, self._handlers),
+                    cut=cut,
+                    withheld=tuple(
+                        Withheld(to_camel_case(name), code) for name, code in cut.withheld.items()
+                    ),
+                    bundle=bundle,
+                )
+            except Exception as error:  # noqa: BLE001  # whatever it is, its section alone is not given
+                return error
+            self._shapings.put(key, known)
+        return known
+
+    def subject(
+        self,
+        key: SubjectKey,
+        outline: Outline,
+        answers: Sequence[tuple[SourceAnswer, ...]],
+        sources: Mapping[str, SourceInfo],
+        latency: Latency = _no_latency,
+        *,
+        merged: bool = False,
+    ) -> ShapedSubject:
+        """The subject, with the obligations of each section kept; one where that fails is denied, and an alarm raised.
+
+        `answers` stand in the order of `outline.granted`. `merged`: they may hold what another question asked for.
+        """
+        place = (id(outline), merged, *[id(answer) for each in answers for answer in each])
+        made = self._subjects.get(place)
+        if made is not None:
+            return made.subject
+        # Only what a cache gave comes again as the same objects.
+        kept = bool(answers) and all(each and all(a.cached for a in each) for each in answers)
+        given = iter(answers)
+        sections = {
+            category: self._section(each, next(given), sources, latency, merged=merged, kept=kept)
+            if isinstance(each, Ready)
+            else each
+            for category, each in outline.sections.items()
+        }
+        by_name = {shaped.answer.section.name: shaped.answer for shaped in sections.values()}
+        subject = ShapedSubject(sections, SubjectAnswer(key.kind, key.warnings, by_name), kept)
+        if kept and not any(shaped.failed for shaped in sections.values()):
+            self._subjects.put(place, _Made(outline, tuple(answers), subject))
+        return subject
+
+    def _section(
+        self,
+        ready: Ready,
+        answers: tuple[SourceAnswer, ...],
+        sources: Mapping[str, SourceInfo],
+        latency: Latency,
+        *,
+        merged: bool,
+        kept: bool,
+    ) -> ShapedSection:
+        if ready.setting.category.code == CATEGORY:
+            sources, latency, held = LOG_TITLES, _no_latency, ANY
+        else:
+            held = ANY if merged else ready.held
+            answers = self._believed(answers, sources)
+        try:
+            return _shape(ready, answers, sources, latency, held, kept=kept)
+        except Exception as error:  # noqa: BLE001  # whatever a handler raises, its section alone is not given
+            code = ready.setting.category.code
+            self._alarms.sound(f"an obligation of {code} could not be discharged", error)
+            return _undischarged(ready)
+
+    def _believed(
+        self, answers: tuple[SourceAnswer, ...], sources: Mapping[str, SourceInfo]
+    ) -> tuple[SourceAnswer, ...]:
+        """The answers with each record once, of the source whose is believed, and none that rests on no document."""
+        several = len(answers) > 1
+        precedence = {each.source: sources[each.source].precedence for each in answers} if several else {}
+        told = believed(answers, precedence)
+        for answer in told:
+            if answer.baseless:
+                self.baseless[answer.source] = self.baseless.get(answer.source, 0) + answer.baseless
+                _LOG.warning(
+                    "records without a basis were left out",
+                    extra={"fields": {"source": answer.source, "records": answer.baseless}},
+                )
+        return told
+
+
+ANY = -1
+"""The mask of all fields that any record can hold."""
+
+
+@cache
+def _always_held(record: type[Record]) -> int:
+    """The fields that sources are read for whatever was asked."""
+    names = LIFECYCLE | {"record_id", "provider"}
+    return sum(1 << bit for bit, field in enumerate(fields_of(record)) if field.name in names)
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """A subject with what it was made from."""
+
+    outline: Outline
+    answers: tuple[tuple[SourceAnswer, ...], ...]
+    subject: ShapedSubject
 
 
 def _identifying(subject: SubjectKey, category: str) -> int:
@@ -61,8 +294,8 @@ _CREDIT_CODE = sum(
 )
 
 
-def _known_as(subject: SubjectKey, answers: Sequence[SourceAnswer]) -> SubjectKey | None:
-    if subject.scheme != REGISTRATION_NUMBER:
+def _known_as(scheme: str, answers: Sequence[SourceAnswer]) -> SubjectKey | None:
+    if scheme != REGISTRATION_NUMBER:
         return None
     records = (record for answer in answers for record in answer.records)
     codes = (record.credit_code for record in records if isinstance(record, Registration))
@@ -76,6 +309,8 @@ def _ground(question: Question, granted: Granted) -> Ground:
     consents = [
         p.by.removeprefix("authorization ") for p in granted.proven if p.by.startswith("authorization ")
     ]
+    if any(proven.condition == "AUTH_PBOC" for proven in granted.proven):
+        consents = [question.evidence.pboc_consent_id or ""]
     return Ground(
         purpose=question.purpose,
         matter=matter_of(question.evidence),
@@ -98,37 +333,53 @@ def matter_of(evidence: Evidence) -> str | None:
     return next((number for number in numbers if number is not None), None)
 
 
-def shape_section(
-    setting: Setting,
+def _shape(
+    ready: Ready,
     answers: Sequence[SourceAnswer],
     sources: Mapping[str, SourceInfo],
-    handlers: Handlers,
+    latency: Latency,
+    held: int,
+    *,
+    kept: bool,
 ) -> ShapedSection:
     """One granted section from what its sources answered; raises whatever a handler of its obligations raises."""
-    section = SECTION_OF[(setting.category.code, setting.question.subject.kind)]
-    per_source = [(answer, shape(answer.records, section, setting, handlers)) for answer in answers]
-    states = tuple(_source_state(answer, shaped, sources[answer.source]) for answer, shaped in per_source)
-    records = tuple(record for _, shaped in per_source for record in shaped.records)
-    silent = [state for state in states if state.state is SectionState.UNKNOWN]
-    withheld = per_source[0][1].withheld if per_source else {}
+    if isinstance(ready.shaping, Exception):
+        raise ready.shaping
+    shaping = ready.shaping
+    records: list[Record] = []
+    states: list[SourceState] = []
     hidden: dict[str, int] = {}
-    for _, shaped in per_source:
+    as_of: datetime | None = None
+    for answer in answers:
+        shaped = shape(answer.records, ready.setting, shaping.filters, shaping.cut, held)
+        records += shaped.records
+        states.append(_source_state(answer, bool(shaped.records), sources[answer.source], latency))
         for outcome, count in shaped.hidden.items():
             hidden[outcome] = hidden.get(outcome, 0) + count
+        if answer.as_of is not None and (as_of is None or answer.as_of < as_of):
+            as_of = answer.as_of
+    # What such a source has is shown of another. Where something is hidden that may be it, and nothing is told.
+    if records and not hidden and any(answer.elsewhere for answer in answers):
+        states = [
+            msgspec.structs.replace(state, state=SectionState.HAS) if answer.elsewhere else state
+            for state, answer in zip(states, answers, strict=True)
+        ]
+    silent = [state for state in states if state.state is SectionState.UNKNOWN]
     return ShapedSection(
         SectionAnswer(
-            section=section,
+            section=ready.section,
             state=_state(records, silent, states),
-            level=setting.granted.cell.level,
+            level=ready.setting.granted.cell.level,
             reason=_why_silent(silent, states),
-            sources=states,
-            as_of=min((state.as_of for state in states if state.as_of), default=None),
+            sources=tuple(states),
+            as_of=as_of,
             complete=bool(states) and not silent,
-            withheld=tuple(Withheld(to_camel_case(name), code.value) for name, code in withheld.items()),
-            records=records,
+            withheld=shaping.withheld,
+            records=tuple(records),
+            rendered={} if kept else None,
         ),
         hidden,
-        known_as=_known_as(setting.question.subject, answers),
+        known_as=_known_as(ready.scheme, answers),
     )
 
 
@@ -145,12 +396,29 @@ def _why_silent(silent: Sequence[SourceState], states: Sequence[SourceState]) ->
     return None if states else Reason("UNKNOWN_NO_SOURCE", "No source of this category is connected.")
 
 
-def _source_state(answer: SourceAnswer, shaped: Shaped, info: SourceInfo) -> SourceState:
+def _source_state(answer: SourceAnswer, has: bool, info: SourceInfo, latency: Latency) -> SourceState:
     if answer.fault is not None:
-        state, reason = SectionState.UNKNOWN, why(answer.fault)
-    else:
-        state, reason = (SectionState.HAS if shaped.records else SectionState.NONE), None
-    return SourceState(answer.source, info.title, info.chinese, state, answer.as_of, reason)
+        return SourceState(
+            answer.source,
+            info.title,
+            info.chinese,
+            SectionState.UNKNOWN,
+            answer.as_of,
+            why(answer.fault),
+            fault=answer.fault.code,
+        )
+    seconds = None if answer.cached else latency(answer.source)
+    return SourceState(
+        answer.source,
+        info.title,
+        info.chinese,
+        SectionState.HAS if has else SectionState.NONE,
+        answer.as_of,
+        None,
+        answer.stale,
+        answer.instead_of,
+        None if seconds is None else round(seconds * 1000, 1),
+    )
 
 
 _FAULTS = {
@@ -162,6 +430,7 @@ _FAULTS = {
     FaultCode.WRONG_SUBJECT: "The source answered for another subject; its answer was thrown away.",
     FaultCode.IDENTIFIER_NOT_TAKEN: "The source does not take this kind of identifier.",
     FaultCode.DIMENSION_NOT_TAKEN: "The source does not count by one of these dimensions.",
+    FaultCode.QUOTA: "The calls that the source allows the gateway in a day are used up.",
 }
 
 
@@ -187,8 +456,9 @@ def denied_section(category: str, kind: SubjectKind, denied: Denied, bundle: Bun
     return ShapedSection(answer, {})
 
 
-def undischarged_section(setting: Setting) -> ShapedSection:
+def _undischarged(ready: Ready) -> ShapedSection:
     """A granted section whose obligations could not be kept: nothing of its records is in it."""
+    setting = ready.setting
     rule = setting.granted.cell.rule
     denied = Denied(
         code=Outcome.DENY_OBLIGATION,
@@ -196,15 +466,17 @@ def undischarged_section(setting: Setting) -> ShapedSection:
         remedy="The fault is the gateway's own and its operator has been told: ask again later.",
         rule=rule.id,
     )
-    section = denied_section(setting.category.code, setting.question.subject.kind, denied, setting.bundle)
+    section = denied_section(setting.category.code, setting.kind, denied, setting.bundle)
     return msgspec.structs.replace(section, failed=denied)
 
 
-def after_shaping(judgement: Judgement, sections: Sequence[Mapping[str, ShapedSection]]) -> Judgement:
+def after_shaping(judgement: Judgement, subjects: Sequence[ShapedSubject]) -> Judgement:
     """The judgement, in which the sections that failed in shaping are denied like any other."""
+    if not any(shaped.failed for subject in subjects for shaped in subject.sections.values()):
+        return judgement
     decisions = tuple(
-        {category: mine[category].failed or decision for category, decision in decided.items()}
-        for decided, mine in zip(judgement.decisions, sections, strict=True)
+        {category: subject.sections[category].failed or decision for category, decision in decided.items()}
+        for decided, subject in zip(judgement.decisions, subjects, strict=True)
     )
     return msgspec.structs.replace(judgement, decisions=decisions)
 
@@ -212,12 +484,6 @@ def after_shaping(judgement: Judgement, sections: Sequence[Mapping[str, ShapedSe
 def reason_of(denied: Denied, bundle: Bundle) -> Reason:
     """A denial as the client reads it."""
     return Reason(denied.code.value, denied.message, cited(bundle, denied.basis), denied.remedy)
-
-
-def subject_answer(question: Question, sections: Mapping[str, ShapedSection]) -> SubjectAnswer:
-    """A subject's sections by their field names."""
-    by_name = {shaped.answer.section.name: shaped.answer for shaped in sections.values()}
-    return SubjectAnswer(question.subject.kind, question.subject.warnings, by_name)
 
 
 def denials(call: Call, judgement: Judgement, bundle: Bundle) -> list[dict[str, object]]:
@@ -262,10 +528,10 @@ def _denial(
 def outcome_of(shaped: ShapedSection) -> Outcome:
     """The outcome of a granted section, for the ledger."""
     answer = shaped.answer
-    codes = {withheld.code for withheld in answer.withheld}
-    if Outcome.PERMIT_REDUCED in codes:
-        return Outcome.PERMIT_REDUCED
-    if Outcome.PERMIT_MASKED in codes:
-        return Outcome.PERMIT_MASKED
-    marked = any(record.marks for record in answer.records)
-    return Outcome.PERMIT_MARKED if marked else Outcome.PERMIT
+    if answer.withheld:
+        # One that is reduced stands before those that are masked.
+        return Outcome(answer.withheld[0].code)
+    for record in answer.records:
+        if record.marks:
+            return Outcome.PERMIT_MARKED
+    return Outcome.PERMIT

@@ -41,7 +41,7 @@ from policies.table import Cell, Table
 from policies.vocabulary import Level, SubjectKind
 from resolvers.subjects import KIND_TYPES
 
-_NO_RECORDS = frozenset({Level.SCHEMA_ONLY, Level.AGGREGATE, Level.PASS_THROUGH})
+_NO_RECORDS = frozenset({Level.SCHEMA_ONLY, Level.AGGREGATE})
 """Levels that are another shape of answer than a subject's records."""
 
 

@@ -392,7 +392,10 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
     def period(self, severity: Severity | None, day: date) -> Period:
         """The period of a degree (None: list entries) in the regime of that day; loading proves there is one."""
-        return next(p for p in self.periods if p.severity is severity and p.holds_on(day))
+        for period in self.periods:
+            if period.severity is severity and period.holds_on(day):
+                return period
+        raise LookupError(f"no period of {severity} on {day}")
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ _STAGES = {"TENDER": TRADING, "WINDOW": TRADING, "STAGE_FINAL": frozenset({Stage
 _DISCHARGED_BY_SEARCH = frozenset({"VISIBLE", "NO_CACHE", "ONE_BY_ONE"})
 """Obligations that a search keeps: it shows filed registrations, keeps nothing and names no subject."""
 
-_ROWS = (Level.MATCH, Level.HIT, Level.PUBLIC, Level.SUMMARY, Level.FULL)
+_ROWS = (Level.MATCH, Level.HIT, Level.PUBLIC, Level.SUMMARY, Level.PASS_THROUGH, Level.FULL)
 """Levels that answer with a subject's records."""
 
 
@@ -387,7 +387,7 @@ def close(
     findings: Findings = NOTHING_FOUND,
 ) -> Granted | Denied:
     """Settle all that is open of a possible section: with the verified artefacts, then with the registers' entries."""
-    verified = verify(table, caller, question, possible, artefacts, now)
+    verified = verify(table, caller, question, possible, artefacts, now) if possible.open else possible
     if isinstance(verified, Denied):
         return verified
     cell, subject = verified.cell, question.subject.hash_input
@@ -398,13 +398,44 @@ def close(
             return unmet
         if reference.register is not Register.AUTHORIZATIONS:
             proven.append(Proven(code, f"register {reference.register}"))
+    return _granted(possible, tuple(proven))
+
+
+def _granted(possible: Possible, proven: tuple[Proven, ...]) -> Granted:
     return Granted(
-        cell=cell,
+        cell=possible.cell,
         asked=possible.asked,
-        fields=possible.asked & cell.fields,
-        obligations=cell.rule.obligations,
-        proven=tuple(proven),
+        fields=possible.asked & possible.cell.fields,
+        obligations=possible.cell.rule.obligations,
+        proven=proven,
     )
+
+
+def close_all(
+    table: Table,
+    caller: Caller,
+    question: Question,
+    parts: Mapping[str, Possible | Denied],
+    now: int,
+    findings: Findings,
+) -> dict[str, Granted | Denied]:
+    """Close every section of a question whose artefacts are verified. What one rule hangs on is looked at once."""
+    closed: dict[str, Granted | Denied] = {}
+    # By identity: the sections of one rule share what `decide` found of its conditions.
+    looked_at: dict[int, tuple[Possible, Granted | Denied]] = {}
+    for category, part in parts.items():
+        if isinstance(part, Denied):
+            closed[category] = part
+            continue
+        known = looked_at.get(id(part.references))
+        if known is None or known[0].cell.rule is not part.cell.rule:
+            known = part, close(table, caller, question, part, {}, now, findings)
+            looked_at[id(part.references)] = known
+        decision = known[1]
+        if isinstance(decision, Granted) and known[0] is not part:
+            decision = _granted(part, decision.proven)
+        closed[category] = decision
+    return closed
 
 
 def _unmet_by_register(

@@ -56,7 +56,7 @@ LEVELS: dict[Level, Term] = {
     Level.AGGREGATE: Term("汇总统计", "statistics, no single record"),
     Level.PUBLIC: Term("公示内容", "the published fields of published records"),
     Level.SUMMARY: Term("摘要", "kind, date, authority and state"),
-    Level.PASS_THROUGH: Term("来源直答", "the source decides, no record is shown here"),
+    Level.PASS_THROUGH: Term("来源直答", "the source decides what is shown, nothing is kept"),
     Level.FULL: Term("目录全部字段", "all fields of the catalogue"),
 }
 

@@ -6,9 +6,11 @@ An error names the field and the position of the fault, never a character of the
 """
 
 import re
+import string
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import date
+from operator import mul
 
 import msgspec
 
@@ -27,6 +29,8 @@ ADULT_AGE = 18
 _DIGITS = "0123456789"
 _ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _CREDIT_CODE_VALUE = {character: value for value, character in enumerate(_ALPHABET)}
+_CREDIT_CODE_FORM = re.compile(rf"[{_ALPHABET}]{{2}}[0-9]{{6}}[{_ALPHABET}]{{10}}")
+_BASE_36 = {character: int(character, 36) for character in _DIGITS + string.ascii_uppercase}
 _CREDIT_CODE_WEIGHTS = tuple(pow(3, place, 31) for place in range(17))
 _ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
 _RESIDENT_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -62,8 +66,13 @@ class SubjectKey(msgspec.Struct, frozen=True):
     @property
     def synthetic(self) -> bool:
         """Whether the identifier carries division 99, which is assigned to nobody."""
+        return self.division.startswith(_UNASSIGNED_DIVISION)
+
+    @property
+    def division(self) -> str:
+        """The six digits of the administrative division (GB/T 2260) in the identifier."""
         start = _DIVISION_AT[self.scheme]
-        return self.value[start : start + 2] == _UNASSIGNED_DIVISION
+        return self.value[start : start + 6]
 
     @property
     def hash_input(self) -> str:
@@ -81,10 +90,11 @@ def credit_code(text: str, field: str = "creditCode") -> SubjectKey:
     Raises IdentifierError for a wrong length or character. A wrong check digit, of the whole or of the
     organisation code in characters 9 to 17, is a warning.
     """
-    code = _normal(text)
-    _check_length(code, 18, field)
-    for position, character in enumerate(code, start=1):
-        _check_credit_code_character(position, character, field)
+    code = text if _CREDIT_CODE_FORM.fullmatch(text) else _normal(text)
+    if not _CREDIT_CODE_FORM.fullmatch(code):
+        _check_length(code, 18, field)
+        for position, character in enumerate(code, start=1):
+            _check_credit_code_character(position, character, field)
     sound = code[17] == _credit_code_check(code) and code[16] == _organisation_check(code[8:16])
     warnings = () if sound else (ID_CHECKSUM_MISMATCH,)
     return SubjectKey(_kind_of_credit_code(code), CREDIT_CODE, code, warnings=warnings)
@@ -198,23 +208,23 @@ def _kind_of_credit_code(code: str) -> SubjectKind:
     return SubjectKind.ORG
 
 
-def _weighted_sum(text: str, weights: tuple[int, ...], value_of: Callable[[str], int]) -> int:
-    return sum(value_of(character) * weight for character, weight in zip(text, weights, strict=True))
+def _weighted_sum(text: str, weights: tuple[int, ...], values: Mapping[str, int]) -> int:
+    return sum(map(mul, map(values.__getitem__, text), weights))
 
 
 def _credit_code_check(code: str) -> str:
     """Check character of GB 32100-2015: 31 less the weighted sum modulo 31."""
-    return _ALPHABET[-_weighted_sum(code[:17], _CREDIT_CODE_WEIGHTS, _CREDIT_CODE_VALUE.__getitem__) % 31]
+    return _ALPHABET[-_weighted_sum(code[:17], _CREDIT_CODE_WEIGHTS, _CREDIT_CODE_VALUE) % 31]
 
 
 def _organisation_check(body: str) -> str:
     """Check character of GB 11714: letters count 10 to 35; 11 less the weighted sum modulo 11."""
-    check = 11 - _weighted_sum(body, _ORGANISATION_WEIGHTS, lambda character: int(character, 36)) % 11
+    check = 11 - _weighted_sum(body, _ORGANISATION_WEIGHTS, _BASE_36) % 11
     return {10: "X", 11: "0"}.get(check, str(check))
 
 
 def _resident_check(number: str) -> str:
-    return _RESIDENT_CHECKS[_weighted_sum(number[:17], _RESIDENT_WEIGHTS, int) % 11]
+    return _RESIDENT_CHECKS[_weighted_sum(number[:17], _RESIDENT_WEIGHTS, _BASE_36) % 11]
 
 
 def _passes_mod_11_10(number: str) -> bool:

@@ -6,16 +6,17 @@ after every cache, so that nothing fetched on one ground is shown on another.
 
 import calendar
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 
 import msgspec
 
 from policies.bundle import Bundle, Category, Publication, Rule, Treatment
 from policies.caller import Caller
 from policies.catalogue import AdverseRecord, Commitment, FieldOf, ListRecord, Record, Section, fields_of
-from policies.decision import Granted, Question
+from policies.decision import Granted
+from policies.evidence import Evidence
 from policies.outcomes import Outcome
 from policies.vocabulary import Level, Mask, Performance, Severity, SubjectKind
 
@@ -33,11 +34,14 @@ class Shaped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """All that an obligation may look at besides the record."""
+    """All that an obligation may look at besides the record. Not the subject itself: what holds for one subject
+    holds for all of its kind that were granted alike.
+    """
 
     bundle: Bundle
     caller: Caller
-    question: Question
+    kind: SubjectKind
+    evidence: Evidence
     granted: Granted
     category: Category
     today: date
@@ -53,7 +57,8 @@ def visible(record: Record, setting: Setting) -> Outcome | None:
     from and the record lacks hides the record: nobody can know that it may be shown.
     """
     today = setting.today
-    if any(day is not None and day <= today for day in (record.withdrawn_on, record.repaired_on)):
+    withdrawn, repaired = record.withdrawn_on, record.repaired_on
+    if (withdrawn is not None and withdrawn <= today) or (repaired is not None and repaired <= today):
         return Outcome.DENY_REPAIRED
     if isinstance(record, ListRecord) and record.removed_on is not None and record.removed_on <= today:
         return Outcome.DENY_TIME
@@ -89,21 +94,22 @@ def _published(record: Record, setting: Setting) -> bool:
 
 
 def _inside_inquiry_limit(record: Record, setting: Setting) -> bool:
-    limits = [setting.category.inquiry_months]
-    if isinstance(record, AdverseRecord):
-        start = record.conduct_ended_on or record.decided_on
-        if setting.category.publication is Publication.SEVERITY:
-            period = setting.bundle.period(record.severity or Severity.MINOR, setting.today)
-            limits.append(period.inquiry_months)
-    elif isinstance(record, Commitment):
-        start = record.due_on or record.committed_on
-    else:
-        # Entries of lists are answered while listed; other records have no limit of their own.
+    if not record.COUNTED_FROM:
         return True
-    months = min((limit for limit in limits if limit is not None), default=None)
-    return months is None or (start is not None and setting.today <= _months_after(start, months))
+    months = setting.category.inquiry_months
+    if setting.category.publication is Publication.SEVERITY and isinstance(record, AdverseRecord):
+        of_degree = setting.bundle.period(record.severity or Severity.MINOR, setting.today).inquiry_months
+        months = of_degree if months is None else min(months, of_degree)
+    if months is None:
+        return True
+    for name in record.COUNTED_FROM:
+        day = getattr(record, name)
+        if day is not None:
+            return setting.today <= _months_after(day, months)
+    return False
 
 
+@lru_cache(maxsize=8192)
 def _months_after(day: date, months: int) -> date:
     """The same day of a later month, or that month's last day; at most the last day there is."""
     years, month = divmod(day.month - 1 + months, 12)
@@ -116,7 +122,7 @@ def _months_after(day: date, months: int) -> date:
 
 def at_issue(record: Record, setting: Setting) -> Outcome | None:
     """RECORD_AT_ISSUE: only the records named in the objection or repair."""
-    named = setting.question.evidence.record_ids or ()
+    named = setting.evidence.record_ids or ()
     return None if record.record_id in named else Outcome.DENY_EVIDENCE
 
 
@@ -233,25 +239,59 @@ def _discharged(code: str, rule: Rule, handlers: Handlers) -> bool:
 _OF_AMOUNTS = frozenset({Treatment.KEEP, Treatment.DROP, Treatment.DROP_UNLESS_PUBLISHED})
 
 
+class Cut(msgspec.Struct, frozen=True, kw_only=True):
+    """Which fields of a record leave, by mask and by name, what changes some of them, and what is withheld."""
+
+    shown: int
+    names: tuple[str, ...]
+    masks: tuple[tuple[str, Callable[..., str | None]], ...]
+    withheld: dict[str, Outcome]
+
+    def __call__(self, record: Record) -> Record:
+        """The record with these fields alone."""
+        values = {name: getattr(record, name) for name in self.names}
+        for name, masked in self.masks:
+            if values[name] is not None:
+                values[name] = masked(values[name])
+        return type(record)(**values)
+
+
 def shape(
-    records: Sequence[Record], section: Section, setting: Setting, handlers: Handlers = HANDLERS
+    records: Sequence[Record], setting: Setting, filters: Sequence[Filter], cut: Cut, held: int = -1
 ) -> Shaped:
     """Filter, cut to the granted fields, mask; marks stay on. Raises whatever a handler raises: then nothing of
     the section may leave.
+
+    `held` is the mask of the fields that the records can hold at all (-1: any). Where nothing that was asked
+    would have to be cut out of them, they leave as they are: no executor reads what was not asked.
     """
-    hidden: Counter[str] = Counter()
-    kept = []
-    # One that has no handler anywhere is a KeyError: it is never passed over.
-    codes = [code for code in setting.granted.obligations if code not in DISCHARGED_ELSEWHERE]
-    filters = [handlers.filters[code] for code in codes]
+    hidden: dict[str, int] = {}
+    kept: list[Record] = []
     for record in records:
-        outcome = next(filter(None, (hides(record, setting) for hides in filters)), None)
-        if outcome is None:
-            kept.append(record)
+        for hides in filters:
+            outcome = hides(record, setting)
+            if outcome is not None:
+                hidden[outcome.value] = hidden.get(outcome.value, 0) + 1
+                break
         else:
-            hidden[outcome.value] += 1
+            kept.append(record)
+    if cut.masks or held & setting.granted.asked & ~cut.shown:
+        kept = [cut(record) for record in kept]
+    return Shaped(records=tuple(kept), hidden=hidden, withheld=cut.withheld)
+
+
+def filters_of(obligations: Sequence[str], handlers: Handlers = HANDLERS) -> tuple[Filter, ...]:
+    """What hides records. One that has no handler anywhere is a KeyError: it is never passed over."""
+    return tuple(handlers.filters[code] for code in obligations if code not in DISCHARGED_ELSEWHERE)
+
+
+def cut_of(section: Section, setting: Setting, handlers: Handlers = HANDLERS) -> Cut:
+    """What leaves of the records of a section. It follows from the bundle, the caller's type, the kind of subject
+    and the grant's fields and obligations; from nothing else of the setting.
+    """
     granted = setting.granted
     fields = fields_of(section.record)
+    # What is reduced stands before what is masked.
     withheld = {
         field.name: Outcome.PERMIT_REDUCED
         for bit, field in enumerate(fields)
@@ -263,26 +303,20 @@ def shape(
         shown = [field for field in shown if not field.shown.identifies]
     masks = _masks(shown, setting)
     withheld |= dict.fromkeys(masks, Outcome.PERMIT_MASKED)
-    return Shaped(
-        records=tuple(_cut(record, shown, masks, handlers) for record in kept),
-        hidden=dict(hidden),
+    # The identifier and the marks of a record are not content: connections and marks need them.
+    names = {"record_id", "marks", *(field.name for field in shown)}
+    return Cut(
+        shown=sum(1 << bit for bit, field in enumerate(fields) if field.name in names),
+        names=tuple(field.name for field in fields if field.name in names),
+        masks=tuple((name, handlers.masks[treatment]) for name, treatment in masks.items()),
         withheld=withheld,
     )
-
-
-def _cut(record: Record, shown: list[FieldOf], masks: Mapping[str, Treatment], handlers: Handlers) -> Record:
-    values = {field.name: getattr(record, field.name) for field in shown}
-    for name, treatment in masks.items():
-        if values[name] is not None:
-            values[name] = handlers.masks[treatment](values[name])
-    # The identifier and the marks of a record are not content: connections and marks need them.
-    return type(record)(**{**values, "record_id": record.record_id, "marks": record.marks})
 
 
 def _masks(shown: list[FieldOf], setting: Setting) -> dict[str, Treatment]:
     """The fields that are masked for this caller, and how."""
     audience = setting.bundle.callers[setting.caller.type].audience
-    kind = setting.question.subject.kind
+    kind = setting.kind
     masks: dict[str, Treatment] = {}
     for field in shown:
         rule = setting.bundle.masks.get((field.shown.mask, kind)) if field.shown.mask else None

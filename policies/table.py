@@ -166,10 +166,14 @@ class Tables:
         changes |= {entry.valid_to + timedelta(days=1) for entry in valid if entry.valid_to}
         self._changes = sorted(changes)
         self._tables: dict[int, Table] = {}
+        self._last: tuple[date, Table] | None = None
 
     def on(self, day: date) -> Table:
         """The table in force on that day, compiled when the interval is first asked for."""
+        if self._last is not None and self._last[0] == day:
+            return self._last[1]
         interval = bisect_right(self._changes, day)
         if interval not in self._tables:
             self._tables[interval] = compile_table(self.bundle, day)
+        self._last = day, self._tables[interval]
         return self._tables[interval]

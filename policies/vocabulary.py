@@ -25,7 +25,7 @@ class Level(StrEnum):
     """How much of a category a rule shows: named field sets, least to most.
 
     MATCH, HIT, SUMMARY and FULL are nested. PUBLIC is another set: the published fields of the published
-    records. SCHEMA_ONLY, AGGREGATE and PASS_THROUGH are other shapes of answer, not sets of fields.
+    records. PASS_THROUGH is whatever the source gives. SCHEMA_ONLY and AGGREGATE are other shapes of answer.
     """
 
     SCHEMA_ONLY = "SCHEMA_ONLY"
@@ -117,6 +117,126 @@ class ContributionScheme(StrEnum):
 
     SOCIAL_INSURANCE = "SOCIAL_INSURANCE"
     HOUSING_FUND = "HOUSING_FUND"
+
+
+class AdministrativeActKind(StrEnum):
+    """Kinds of administrative act that have no category of their own 行政行为类别."""
+
+    CONFIRMATION = "CONFIRMATION"
+    """行政确认."""
+    LEVY = "LEVY"
+    """行政征收."""
+    PAYMENT = "PAYMENT"
+    """行政给付."""
+    ADJUDICATION = "ADJUDICATION"
+    """行政裁决."""
+    COMPENSATION = "COMPENSATION"
+    """行政补偿."""
+    INSPECTION = "INSPECTION"
+    """行政检查."""
+
+
+class CompulsionKind(StrEnum):
+    """The two forms of administrative compulsion 行政强制."""
+
+    MEASURE = "MEASURE"
+    """Compulsory measure 行政强制措施."""
+    EXECUTION = "EXECUTION"
+    """Forced execution 行政强制执行."""
+
+
+class JudicialDocumentKind(StrEnum):
+    """Kinds of effective judicial or arbitral document 裁判文书类型."""
+
+    JUDGMENT = "JUDGMENT"
+    RULING = "RULING"
+    CONCILIATION = "CONCILIATION"
+    ARBITRAL_AWARD = "ARBITRAL_AWARD"
+
+
+class FalseStatementKind(StrEnum):
+    """How an administration was deceived."""
+
+    FALSE_MATERIAL = "FALSE_MATERIAL"
+    """False material 提供虚假材料."""
+    CONCEALMENT = "CONCEALMENT"
+    """The real situation concealed 隐瞒真实情况."""
+
+
+class CharityKind(StrEnum):
+    """Good deeds that are recorded unless the subject declines 公益慈善类别."""
+
+    DONATION = "DONATION"
+    VOLUNTARY_SERVICE = "VOLUNTARY_SERVICE"
+    BRAVE_ACT = "BRAVE_ACT"
+
+
+class TitleKind(StrEnum):
+    """What a person's certificate attests 职称和职业信息类别."""
+
+    PROFESSIONAL_TITLE = "PROFESSIONAL_TITLE"
+    """Professional title 职称."""
+    QUALIFICATION = "QUALIFICATION"
+    """Vocational qualification 职业资格."""
+
+
+class IntellectualPropertyKind(StrEnum):
+    """Kinds of registered intellectual property 知识产权类别."""
+
+    PATENT = "PATENT"
+    TRADEMARK = "TRADEMARK"
+    SOFTWARE_COPYRIGHT = "SOFTWARE_COPYRIGHT"
+    GEOGRAPHICAL_INDICATION = "GEOGRAPHICAL_INDICATION"
+
+
+class GovernmentDishonestyOrigin(StrEnum):
+    """What finds dishonesty in government affairs (Hunan 2022, Art. 7)."""
+
+    JUDICIAL_DECISION = "JUDICIAL_DECISION"
+    ADMINISTRATIVE_PENALTY = "ADMINISTRATIVE_PENALTY"
+    DISCIPLINARY_ACTION = "DISCIPLINARY_ACTION"
+    ACCOUNTABILITY = "ACCOUNTABILITY"
+
+
+class BreachExcuse(StrEnum):
+    """Excuses on which a government body may not break its word (Hunan 2022, Art. 7)."""
+
+    DIVISION_CHANGE = "DIVISION_CHANGE"
+    """Change of administrative divisions 行政区划调整."""
+    GOVERNMENT_CHANGE = "GOVERNMENT_CHANGE"
+    """Change of government 政府换届."""
+    FUNCTION_CHANGE = "FUNCTION_CHANGE"
+    """Change of institutions or functions 机构或者职能调整."""
+    PERSON_CHANGE = "PERSON_CHANGE"
+    """Change of the responsible person 相关责任人更替."""
+    OTHER = "OTHER"
+
+
+class UtilityKind(StrEnum):
+    """What a public utility supplies 公用事业类别."""
+
+    WATER = "WATER"
+    ELECTRICITY = "ELECTRICITY"
+    GAS = "GAS"
+    HEAT = "HEAT"
+
+
+class RightsKind(StrEnum):
+    """What is exercised about a record, or was done to it 权利类别."""
+
+    OBJECTION = "OBJECTION"
+    APPEAL = "APPEAL"
+    SUIT = "SUIT"
+    REPAIR = "REPAIR"
+    WITHDRAWAL = "WITHDRAWAL"
+
+
+class RightsStage(StrEnum):
+    """Where an objection, repair or withdrawal stands 办理状态."""
+
+    PENDING = "PENDING"
+    GRANTED = "GRANTED"
+    REFUSED = "REFUSED"
 
 
 class SectionState(StrEnum):

@@ -10,6 +10,7 @@ from enum import StrEnum
 import msgspec
 
 import policies.bundle
+from connectors.answers import FaultCode
 from policies.bundle import Bundle, Condition
 from policies.catalogue import Record, Section
 from policies.vocabulary import Level, SectionState, SubjectKind
@@ -45,7 +46,12 @@ class Withheld(msgspec.Struct, frozen=True):
 
 
 class SourceState(msgspec.Struct, frozen=True):
-    """How one source answered for one section."""
+    """How one source answered for one section.
+
+    `stale`: it failed, and this is its last answer. `instead_of` is the source that it was asked in place of.
+    `latency_ms` is how long it takes to answer, as a moving average; None for an answer that was kept. `fault` is the
+    class of its failure.
+    """
 
     id: str
     title: str
@@ -53,12 +59,18 @@ class SourceState(msgspec.Struct, frozen=True):
     state: SectionState
     as_of: datetime | None = None
     reason: Reason | None = None
+    stale: bool = False
+    instead_of: str | None = None
+    latency_ms: float | None = None
+    fault: FaultCode | None = None
 
 
 class SectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One category of one subject. `records` are shaped: filtered, cut to the level, masked, marked.
 
     `complete` is false when some source of the section did not answer, so that HAS is not read as all.
+    `rendered` keeps the JSON of the section by what was selected of it, for an answer that is given again; None:
+    nothing is kept.
     """
 
     section: Section
@@ -70,6 +82,7 @@ class SectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = True
     withheld: tuple[Withheld, ...] = ()
     records: tuple[Record, ...] = ()
+    rendered: dict[object, bytes] | None = None
 
 
 class SubjectAnswer(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import msgspec
 import strawberry
 from graphql import GraphQLError
 
+from connectors.answers import FaultCode
 from policies import vocabulary
 from policies.catalogue import SECTIONS, AdverseRecord, FieldOf, ListRecord, Record, Section, fields_of
 from policies.vocabulary import Level, SectionState
@@ -30,10 +31,27 @@ SHOWN_ENUMS = (
     vocabulary.Performance,
     vocabulary.EvaluationKind,
     vocabulary.ContributionScheme,
+    vocabulary.AdministrativeActKind,
+    vocabulary.CompulsionKind,
+    vocabulary.JudicialDocumentKind,
+    vocabulary.FalseStatementKind,
+    vocabulary.CharityKind,
+    vocabulary.TitleKind,
+    vocabulary.IntellectualPropertyKind,
+    vocabulary.GovernmentDishonestyOrigin,
+    vocabulary.BreachExcuse,
+    vocabulary.UtilityKind,
+    vocabulary.RightsKind,
+    vocabulary.RightsStage,
     vocabulary.SectionState,
 )
 for _shown in SHOWN_ENUMS:
     strawberry.enum(_shown, description=inspect.getdoc(_shown))
+
+
+strawberry.enum(
+    FaultCode, name="SourceFault", description="Why a source gave no answer that can be used 来源故障."
+)
 
 
 class ArgumentError(GraphQLError):
@@ -86,6 +104,16 @@ class Source:
     state: SectionState = strawberry.field(description="HAS, NONE or UNKNOWN.")
     as_of: datetime | None = strawberry.field(description="The time for which the source answers.")
     reason: Reason | None = strawberry.field(description="Why the state is UNKNOWN.")
+    fault: FaultCode | None = strawberry.field(description="The class of its failure 故障类别.")
+    stale: bool = strawberry.field(
+        description="Whether it failed, so that this is its last answer: as of then 过期."
+    )
+    instead_of: strawberry.ID | None = strawberry.field(
+        description="The source that failed, in place of which this one was asked 替代来源."
+    )
+    latency_ms: float | None = strawberry.field(
+        description="How long it takes to answer, a moving average in milliseconds; null: not asked now 响应时间."
+    )
 
 
 @strawberry.interface(
@@ -129,6 +157,10 @@ First = Annotated[int, strawberry.argument(description=f"Length of the page, 1 t
 After = Annotated[
     str | None, strawberry.argument(description="Cursor of the item before the page; null: the first page.")
 ]
+
+
+BOUND = {"bound": True}
+"""Metadata of a field whose arguments were read before execution: its resolver does not look at them."""
 
 
 class Page(msgspec.Struct, frozen=True):

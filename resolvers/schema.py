@@ -29,6 +29,7 @@ from resolvers.overview import (
     StatisticsKind,
 )
 from resolvers.records import (
+    BOUND,
     RECORD_TYPES,
     SECTION_TYPES,
     After,
@@ -139,9 +140,7 @@ class CatalogueItem:
     subjects: list[SubjectKind] = strawberry.field(description="Subject kinds that have it.")
     publication: str = strawberry.field(description="Publication period 公示期限.")
     retention: str = strawberry.field(description="Inquiry limit and retention 查询期限.")
-    field: str | None = strawberry.field(
-        description="The field of a subject that shows it; null: no field yet."
-    )
+    field: str | None = strawberry.field(description="The field of a subject that shows it.")
 
 
 @strawberry.type(description="A measure of the list of incentives and punishments 奖惩措施.")
@@ -290,6 +289,7 @@ def _mutation_type(category_enum: type[Enum]) -> type:
     class Mutation:
         @strawberry.field(
             graphql_type=ApplicationReceipt,
+            metadata=BOUND,
             description=(
                 "Record a measure that the unit takes 记录措施应用: one of the list, on what its own inquiry gave about that "
                 "subject, not beyond the degree of the records. Refused otherwise, with the article; recorded either way."
@@ -339,7 +339,9 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum], category_enum: type[En
         receipt: Receipt = strawberry.field(description="Proof that the inquiry was recorded.")
 
         @strawberry.field(
-            graphql_type=CreditSubject, description="One subject. Never null: its sections tell."
+            graphql_type=CreditSubject,
+            metadata=BOUND,
+            description="One subject. Never null: its sections tell.",
         )
         def subject(
             root: strawberry.Parent[answers.InquiryAnswer],
@@ -350,6 +352,7 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum], category_enum: type[En
 
         @strawberry.field(
             graphql_type=list[RegisteredSubject],  # type: ignore[valid-type]  # no list holds natural persons
+            metadata=BOUND,
             description="Several organisations, each with evidence of its own where it has some. No natural persons.",
         )
         def subjects(
@@ -364,6 +367,7 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum], category_enum: type[En
 
         @strawberry.field(
             graphql_type=OrganisationHits,
+            metadata=BOUND,
             description="Organisations by name: the published part of their registration. No sections, no persons.",
         )
         def search(
@@ -377,6 +381,7 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum], category_enum: type[En
 
         @strawberry.field(
             graphql_type=Statistics,
+            metadata=BOUND,
             description="Counts of a category, for purposes that answer with statistics only 统计.",
         )
         def statistics(
@@ -393,6 +398,7 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum], category_enum: type[En
 
         @strawberry.field(
             graphql_type=AccessLog,
+            metadata=BOUND,
             description=(
                 "The log of inquiries 查询记录, for audit: of all subjects, which stay hashed, or of the one that is named "
                 "(under an order that is proven for it)."
@@ -449,6 +455,7 @@ def _query_type(bundle: Bundle, purpose_enum: type[Enum], category_enum: type[En
     class Query:
         @strawberry.field(
             graphql_type=Inquiry,
+            metadata=BOUND,
             description=(
                 "The only door to a subject: one inquiry an operation, with one declared purpose and its evidence. "
                 "It is recorded before it is answered."

@@ -5,7 +5,8 @@ that cannot be merged, above all) is thrown away and drawn again.
 """
 
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -21,8 +22,12 @@ from graphql import (
 
 from gateway.errors import GatewayError
 from gateway.limits import Limits
-from gateway.operation import parse, validate
+from gateway.plan import Documents
 
+APPLY = (
+    '(inquiry: "00000000-0000-0000-0000-000000000000", subject: $subject, measure: "M1", category: PENALTY, '
+    'decision: "D-1")'
+)
 ARGUMENTS = {
     ("Query", "inquiry"): (
         "(purpose: LICENSING)",
@@ -30,10 +35,12 @@ ARGUMENTS = {
         '(purpose: LOAN_PRECHECK, evidence: {caseNumber: "A-1"})',
     ),
     ("Query", "permissions"): ("(purpose: LICENSING, subjectKind: ORG)",),
+    ("Mutation", "recordApplication"): (APPLY,),
     ("Inquiry", "subject"): (
         '(id: {creditCode: "91990100FAKE00013D"})',
         '(id: {creditCode: "92990105FAKE00021D"})',
         '(id: {creditCode: "11990000FAKE000483"})',
+        "(id: {creditCode: $code})",
         '(id: {resident: {number: "990105199912319987", name: "例失信"}})',
         "(id: $subject)",
     ),
@@ -55,9 +62,26 @@ VARIABLES: dict[str, tuple[str, Any]] = {
     "purpose": ("Purpose!", "LICENSING"),
     "subject": ("SubjectId!", {"creditCode": "91990100FAKE00013D"}),
     "subjects": ("[SubjectRef!]!", [{"id": {"creditCode": "91990100FAKE00013D"}}]),
+    "code": ("String!", "91990105FAKE00128U"),
     "page": ("Int", 3),
+    "cursor": ("String", "b2Zmc2V0OjA="),
 }
+WILD_VALUES: dict[str, tuple[Any, ...]] = {
+    "page": (1, 3, 100, 0, 1000, None, msgspec.UNSET),
+    "cursor": ("b2Zmc2V0OjA=", "b2Zmc2V0OjI=", "nonsense", None, msgspec.UNSET),
+}
+"""What a wild operation's variables may hold; UNSET: the variable is not given."""
+OTHER_ROOTS = ("permissions", "permissions", "catalogue", "purposes", "measures", "viewer", "__typename")
 PAGES = ("", "", "(first: 2)", "(first: $page)")
+WILD_PAGES = (
+    *PAGES,
+    "(first: 1, after: $cursor)",
+    "(after: $cursor)",
+    '(after: "b2Zmc2V0OjA=")',
+    '(after: "no cursor")',
+    "(first: 0)",
+    "(first: $page, after: null)",
+)
 ALIASES = tuple("abcdefghijkl")
 SIDEWAYS = ("receipt", "search", "statistics", "accessLog", "reason", "sources", "withheld", "pageInfo")
 """Composite fields that lead to no record."""
@@ -72,19 +96,29 @@ class Generated(msgspec.Struct, frozen=True):
     variables: dict[str, Any]
 
 
-def operations(schema: GraphQLSchema, seeds: range, *, limits: Limits | None = None) -> Iterator[Generated]:
-    """One valid operation for each seed."""
+def operations(
+    schema: GraphQLSchema,
+    seeds: Iterable[int],
+    *,
+    documents: Documents | None = None,
+    wild: bool = False,
+) -> Iterator[Generated]:
+    """One valid operation for each seed; a wild one is of any root field, and its pages may be out of range.
+
+    `documents` of the same schema are where it is parsed, so that it need not be parsed again.
+    """
+    known = documents or Documents(schema, Limits())
     for seed in seeds:
         chosen = random.Random(seed)
-        made = _Walk(schema, chosen).operation()
-        while not _valid(schema, made, limits or Limits()):
-            made = _Walk(schema, chosen).operation()
+        made = _Walk(schema, chosen, wild).operation()
+        while not _valid(known, made):
+            made = _Walk(schema, chosen, wild).operation()
         yield made
 
 
-def _valid(schema: GraphQLSchema, made: Generated, limits: Limits) -> bool:
+def _valid(documents: Documents, made: Generated) -> bool:
     try:
-        validate(schema, parse(made.text, limits))
+        documents.get(made.text, made.name)
     except GatewayError:
         return False
     return True
@@ -93,8 +127,9 @@ def _valid(schema: GraphQLSchema, made: Generated, limits: Limits) -> bool:
 class _Walk:
     """One walk from the root, which collects the fragments and variables that it comes to need."""
 
-    def __init__(self, schema: GraphQLSchema, chosen: random.Random) -> None:
+    def __init__(self, schema: GraphQLSchema, chosen: random.Random, wild: bool) -> None:
         self._schema = schema
+        self._wild = wild
         self._chosen = chosen
         self._fragments: dict[str, tuple[str, str]] = {}
         self._names = 0
@@ -103,17 +138,11 @@ class _Walk:
         self._used: dict[str, None] = {}
 
     def operation(self) -> Generated:
-        key = self._key("inquiry")
-        root = " ".join(
-            self._field("Query", "inquiry", 9, key) for _ in range(self._chosen.choice((1, 1, 1, 2)))
-        )
-        if self._chance(0.3):
-            root += " " + self._field("Query", "viewer", 1)
-        if self._chance(0.2):
-            root = f"... on Query {{ {root} }}"
+        kind = "mutation" if self._wild and self._chance(0.05) else "query"
+        root = self._query() if kind == "query" else self._field("Mutation", "recordApplication", 2)
         values: dict[str, Any] = {}
         declared = " ".join(self._declared(name, values) for name in self._used)
-        head = f"query Asked({declared})" if declared else "query Asked"
+        head = f"{kind} Asked({declared})" if declared else f"{kind} Asked"
         several = self._chance(0.2)
         parts = [f"{head} {{ {root} }}", *(text for _, text in self._fragments.values())]
         if several:
@@ -121,9 +150,30 @@ class _Walk:
         self._chosen.shuffle(parts)
         return Generated("\n".join(parts), "Asked" if several else None, values)
 
+    def _query(self) -> str:
+        key = self._key("inquiry")
+        root = " ".join(
+            self._field("Query", "inquiry", 9, key) for _ in range(self._chosen.choice((1, 1, 1, 2)))
+        )
+        if self._chance(0.3):
+            root += " " + self._field("Query", "viewer", 1)
+        if self._wild and self._chance(0.4):
+            root += " " + self._other_root()
+        if self._chance(0.2):
+            root = f"... on Query {{ {root} }}"
+        return root
+
+    def _other_root(self) -> str:
+        name = self._chosen.choice(OTHER_ROOTS)
+        return name if name == "__typename" else self._field("Query", name, 3)
+
     def _declared(self, name: str, values: dict[str, Any]) -> str:
         if name in VARIABLES:
-            kind, values[name] = VARIABLES[name]
+            kind, value = VARIABLES[name]
+            if self._wild and name in WILD_VALUES:
+                value = self._chosen.choice(WILD_VALUES[name])
+            if value is not msgspec.UNSET:
+                values[name] = value
             return f"${name}: {kind}"
         value, default = self._chance(0.5), self._chance(0.5)
         if self._chance(0.4):
@@ -168,7 +218,7 @@ class _Walk:
         # Fields of one response name merge only with equal arguments.
         arguments = self._arguments.setdefault(f"{parent}.{name}.{key}", self._some_arguments(parent, name))
         for variable in VARIABLES:
-            if f"${variable})" in arguments:
+            if re.search(rf"\${variable}\b", arguments):
                 self._used[variable] = None
         written = f"{name}{arguments}{self._directives()}"
         if key != name:
@@ -178,7 +228,7 @@ class _Walk:
         )
 
     def _some_arguments(self, parent: str, name: str) -> str:
-        pages = PAGES if name == "records" else ("",)
+        pages = (WILD_PAGES if self._wild else PAGES) if name == "records" else ("",)
         return self._chosen.choice(ARGUMENTS.get((parent, name), pages))
 
     def _directives(self) -> str:

@@ -16,7 +16,7 @@ class Folder(Protocol):
 
 
 TRADING_STAGES = ("NOTICE", "BIDDING", "REVIEW", "AWARD")
-LEVELS_OF_RECORDS = ("MATCH", "HIT", "PUBLIC", "SUMMARY", "FULL")
+LEVELS_OF_RECORDS = ("MATCH", "HIT", "PUBLIC", "SUMMARY", "PASS_THROUGH", "FULL")
 
 
 @dataclasses.dataclass(frozen=True)

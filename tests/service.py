@@ -12,7 +12,8 @@ import uvicorn
 
 from connectors.sandbox.issuer import CLIENTS
 from connectors.sandbox.server import SOURCES, Sandbox
-from gateway.app import create_app
+from gateway.app import Gateway, create_app
+from gateway.protocol import LeanProtocol
 from gateway.settings import (
     AuthorizationIssuer,
     IdentitySettings,
@@ -134,7 +135,11 @@ class Client:
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[str]:
     """The application on a free port of a real server."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="on"))
+    http: Any = LeanProtocol if isinstance(app, Gateway) else "auto"
+    config = uvicorn.Config(
+        app, port=0, log_config=None, access_log=False, lifespan="on", http=http, proxy_headers=False
+    )
+    server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
         assert not task.done(), task.exception()

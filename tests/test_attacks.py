@@ -6,6 +6,7 @@ wherever they could be echoed (`test_no_identifiers`), introspection (`test_visi
 """
 
 import asyncio
+import hashlib
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -1045,10 +1046,14 @@ async def test_a_known_document_is_not_served_by_its_hash(client: Client) -> Non
     )
     texts = {"extensions": orjson.dumps(extensions).decode(), "variables": orjson.dumps(variables).decode()}
     got = await client.http.get(url, params=texts, headers=headers)
-    assert (code_of(posted), code_of(got)) == ("BAD_REQUEST_FIELD", "BAD_REQUEST_FIELD")
+    assert (code_of(posted), code_of(got)) == ("PERSISTED_QUERY_NOT_FOUND", "PERSISTED_QUERY_NOT_FOUND")
     beside = await client.http.get(url, params={**texts, "query": SUPERVISE}, headers=headers)
-    assert code_of(beside) == "INQUIRY_NEEDS_POST"
-    for answer in (posted, got, beside):
+    assert code_of(beside) == "BAD_REQUEST_FIELD"
+    extensions["persistedQuery"]["sha256Hash"] = hashlib.sha256(SUPERVISE.encode()).hexdigest()
+    told = {**texts, "extensions": orjson.dumps(extensions).decode(), "query": SUPERVISE}
+    by_get = await client.http.get(url, params=told, headers=headers)
+    assert code_of(by_get) == "INQUIRY_NEEDS_POST"
+    for answer in (posted, got, beside, by_get):
         assert PENALISED not in answer.text
     assert await client.requests() == before
     assert len(rows(client)) == recorded

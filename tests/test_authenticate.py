@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from issuing import Clock, JwksEndpoint, b64, ec_key, hs256_with_public_key, serving_jwks, sign, sign_bytes
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from gateway.authenticate import Authenticator, Unauthenticated
+from gateway.authenticate import REMEMBERED, Authenticator, Unauthenticated
 from gateway.keysets import KeySet, KeysUnavailableError
 from gateway.signed import MAX_BYTES, StatementError, read
 from policies.caller import Identity
@@ -378,6 +378,126 @@ async def test_a_foreign_issuer_asks_for_no_keys(endpoint: JwksEndpoint, keyset:
 def test_any_text_is_refused_as_a_statement_or_decoded(text: str) -> None:
     with contextlib.suppress(StatementError):
         assert read(text, "at+jwt").algorithm == "ES256"
+
+
+# What was verified a short while ago
+
+
+class Types:
+    """The caller types of a policy that may change."""
+
+    def __init__(self) -> None:
+        self.now = TYPES
+
+    def __call__(self) -> frozenset[str]:
+        return self.now
+
+
+async def remembering(
+    keyset: KeySet, clock: Clock, seconds: float = 60.0, types: Types | None = None
+) -> Authenticator:
+    """An authenticator that has verified `REMEMBERED_TOKEN`."""
+    verifies = Authenticator(
+        ISSUER, AUDIENCE, keyset, types or Types(), clock=clock, remembered_seconds=seconds
+    )
+    await verifies.authenticate(REMEMBERED_TOKEN.decode())
+    return verifies
+
+
+REMEMBERED_TOKEN = f"Bearer {sign(good(), KEY)}".encode()
+
+
+async def test_a_verified_token_is_known_for_a_while_as_the_same_caller(keyset: KeySet) -> None:
+    clock = Clock(NOW)
+    verifies = await remembering(keyset, clock)
+    caller = verifies.known(REMEMBERED_TOKEN)
+    assert caller is not None
+    clock.now += 59.9
+    assert verifies.known(REMEMBERED_TOKEN) is caller
+    clock.now += 0.2
+    assert verifies.known(REMEMBERED_TOKEN) is None
+    # Verified anew it is the same object, as others remember things by it.
+    assert await verifies.authenticate(REMEMBERED_TOKEN.decode()) is caller
+    assert verifies.known(REMEMBERED_TOKEN) is caller
+
+
+async def test_nothing_is_known_before_it_was_verified(keyset: KeySet) -> None:
+    verifies = await remembering(keyset, Clock(NOW))
+    for header in (b"", b"Bearer", REMEMBERED_TOKEN[:-1], REMEMBERED_TOKEN + b" ", REMEMBERED_TOKEN.lower()):
+        assert verifies.known(header) is None
+
+
+async def test_a_token_is_known_no_longer_than_it_is_valid(keyset: KeySet) -> None:
+    clock = Clock(NOW)
+    verifies = await remembering(keyset, clock, seconds=3600)
+    clock.now = NOW + 3599
+    assert verifies.known(REMEMBERED_TOKEN) is not None
+    clock.now = NOW + 3600
+    assert verifies.known(REMEMBERED_TOKEN) is None
+
+
+async def test_a_clock_that_is_put_back_makes_nothing_live_longer(keyset: KeySet) -> None:
+    clock = Clock(NOW)
+    verifies = await remembering(keyset, clock)
+    clock.now -= 5
+    assert verifies.known(REMEMBERED_TOKEN) is None
+
+
+async def test_nothing_is_known_where_nothing_is_remembered(keyset: KeySet) -> None:
+    assert (await remembering(keyset, Clock(NOW), seconds=0)).known(REMEMBERED_TOKEN) is None
+
+
+async def test_other_caller_types_make_all_tokens_unknown(keyset: KeySet) -> None:
+    types = Types()
+    verifies = await remembering(keyset, Clock(NOW), types=types)
+    types.now = frozenset({"BANK"})
+    assert verifies.known(REMEMBERED_TOKEN) is None
+    with pytest.raises(Unauthenticated):
+        await verifies.authenticate(REMEMBERED_TOKEN.decode())
+    types.now = TYPES
+    assert verifies.known(REMEMBERED_TOKEN) is not None
+
+
+async def test_other_keys_make_all_tokens_unknown(endpoint: JwksEndpoint, http: httpx.AsyncClient) -> None:
+    seconds = Clock()
+    keyset = KeySet(endpoint.url, http, max_age=300, clock=seconds)
+    verifies = await remembering(keyset, Clock(NOW), seconds=3600)
+    newer = ec_key("key-2")
+    endpoint.publish(newer)
+    seconds.now += 601
+    await verifies.authenticate(f"Bearer {sign(good(), newer)}")
+    assert verifies.known(REMEMBERED_TOKEN) is None
+    with pytest.raises(Unauthenticated):
+        await verifies.authenticate(REMEMBERED_TOKEN.decode())
+    await keyset.close()
+
+
+async def test_the_same_keys_fetched_again_make_no_token_unknown(
+    endpoint: JwksEndpoint, http: httpx.AsyncClient
+) -> None:
+    seconds = Clock()
+    keyset = KeySet(endpoint.url, http, max_age=300, clock=seconds)
+    verifies = await remembering(keyset, Clock(NOW), seconds=3600)
+    seconds.now += 601
+    other = f"Bearer {sign(with_(jti='another'), KEY)}"
+    await verifies.authenticate(other)
+    assert endpoint.requests == 2
+    assert verifies.known(REMEMBERED_TOKEN) is not None
+    await keyset.close()
+
+
+async def test_refused_tokens_leave_no_trace_and_the_memory_is_bounded(keyset: KeySet) -> None:
+    verifies = await remembering(keyset, Clock(NOW))
+    for number in range(50):
+        with pytest.raises(Unauthenticated):
+            await verifies.authenticate(f"Bearer {sign(with_(jti=str(number), aud='other'), KEY)}")
+    assert len(verifies._verified) == 1
+    kept = next(iter(verifies._verified.values()))
+    for number in range(REMEMBERED):
+        verifies._verified[number.to_bytes(32, "big")] = kept
+    await verifies.authenticate(f"Bearer {sign(with_(jti='one more'), KEY)}")
+    assert len(verifies._verified) == REMEMBERED
+    assert verifies.known(REMEMBERED_TOKEN) is None
 
 
 async def test_a_storm_of_unknown_keys_fetches_once_in_a_while(

@@ -230,7 +230,7 @@ async def test_a_bad_source_file_is_named_with_its_key(tmp_path: Path) -> None:
     (tmp_path / "gateway.toml").write_text(
         f"{IDENTITY}\n[server]\nport = 0\n[sources]\ndirectory = 'sources'\n"
     )
-    assert_refused(await run("serve", "--config", tmp_path / "gateway.toml"), "court.toml: colour")
+    assert_refused(await run("serve", "--config", tmp_path / "gateway.toml"), "court.toml:1: colour")
 
 
 def config_of(sandbox: Sandbox, folder: Path) -> Path:

@@ -21,13 +21,17 @@ from policies.decision import (
     Possible,
     Question,
     close,
+    close_all,
     decide,
     decide_search,
     foresee,
+    verify,
 )
 from policies.evidence import Evidence, Stage
 from policies.identifiers import SubjectKey, credit_code, registration_number, resident
 from policies.outcomes import SENTENCES, Denied, Outcome
+from policies.proofs import Findings
+from policies.registers import Entry, Reference
 from policies.table import Cell, Table, compile_table
 from policies.vocabulary import Level, SubjectKind
 
@@ -242,7 +246,7 @@ CASES = [
     ("BANK LOAN_PRECHECK ORG PENALTY", "application_number", "DENY_EVIDENCE R057 APPLICATION"),
     ("BANK LOAN_PRECHECK ORG TAX_PAYMENT", LOAN, "DENY_NO_AUTHORISATION R058 AUTH_W"),
     ("BANK LOAN_PRECHECK ORG TAX_PAYMENT", f"{LOAN} authorization", "SUMMARY R058 APPLICATION:declared AUTH_W:authorization:authorization-1"),
-    ("BANK LOAN_PRECHECK ORG FINANCIAL_DB", f"{LOAN} pboc_consent_id", "DENY_PURPOSE R059"),
+    ("BANK LOAN_PRECHECK ORG FINANCIAL_DB", f"{LOAN} pboc_consent_id", "PASS_THROUGH R059 APPLICATION:declared AUTH_PBOC:declared"),
     ("BANK LOAN_PRECHECK NP TAX_PAYMENT", f"{LOAN} authorization", "DENY_NO_AUTHORISATION R062 AUTH_SEP"),
     ("BANK LOAN_PRECHECK NP TAX_PAYMENT", f"{LOAN} separate_consent", "DENY_NO_AUTHORISATION R062 AUTH_W"),
     ("BANK LOAN_PRECHECK NP TAX_PAYMENT", f"{LOAN} authorization separate_consent", "SUMMARY R062 APPLICATION:declared AUTH_W:authorization:authorization-1 AUTH_SEP:authorization:separate_consent-1"),
@@ -712,7 +716,7 @@ def test_only_levels_of_records_are_foreseen(level: Level) -> None:
     found = foresee(
         compile_table(with_rule(rule), TODAY), caller("PUBLIC"), "PUBLIC_VIEW", SubjectKind.ORG, "PENALTY"
     )
-    no_records = {Level.SCHEMA_ONLY, Level.AGGREGATE, Level.PASS_THROUGH}
+    no_records = {Level.SCHEMA_ONLY, Level.AGGREGATE}
     assert isinstance(found, Denied) == (level in no_records)
 
 
@@ -960,3 +964,38 @@ def test_no_identifier_stands_in_a_denial(put: Put) -> None:
     for subject in SUBJECTS.values():
         assert subject.value not in words
         assert subject.name is None or subject.name not in words
+
+
+@given(puts(), st.data())
+@settings(max_examples=200, deadline=None)
+def test_sections_closed_together_are_closed_as_each_alone(put: Put, data: st.DataObject) -> None:
+    """Under the bundle whose registers have to be asked, with registers that say anything."""
+    table = compile_table(EXAMPLE, TODAY)
+    parts: dict[str, Possible | Denied] = {}
+    for category, part in decide(table, put.asking, put.question).items():
+        if isinstance(part, Possible):
+            artefacts: dict[str, Authorization | str] = {
+                field: artefact(field, put.question.subject) for _, field in part.open
+            }
+            parts[category] = verify(table, put.asking, put.question, part, artefacts, NOW)
+        else:
+            parts[category] = part
+    references = sorted(
+        {ref for part in parts.values() if isinstance(part, Possible) for _, ref in part.references}, key=repr
+    )
+    said: dict[Reference, Entry | str | None] = {
+        reference: data.draw(
+            st.sampled_from(
+                [None, "no answer", Entry(reference=reference, open=True, units=frozenset({UNIT}))]
+            )
+        )
+        for reference in references
+    }
+    findings = Findings(TODAY, said)
+    alone = {
+        category: close(table, put.asking, put.question, part, {}, NOW, findings)
+        if isinstance(part, Possible)
+        else part
+        for category, part in parts.items()
+    }
+    assert close_all(table, put.asking, put.question, parts, NOW, findings) == alone

@@ -103,13 +103,21 @@ def test_why_not_and_who_else() -> None:
 
 
 def test_a_purpose_that_shows_no_records_is_no_way() -> None:
-    """The financial database answers by itself: no purpose of this gateway gives a bank its records."""
-    found = explained("BANK LOAN_PRECHECK NP FINANCIAL_DB")
+    """Researchers get counts of evaluations: no purpose gives them the records."""
+    found = explained("RESEARCHER STATISTICS ORG EVALUATION")
     assert found.denied is not None
-    assert found.denied.rule == "R063"
+    assert found.denied.rule == "R052"
     assert found.other_purposes == ()
     assert found.dormant == ()
-    assert "PASS_THROUGH" in text(found)
+    assert "AGGREGATE" in text(found)
+
+
+def test_what_is_passed_through_is_as_the_source_gives_it() -> None:
+    found = explained("BANK LOAN_PRECHECK NP FINANCIAL_DB")
+    assert found.lawful
+    said = text(found)
+    assert "by rule R063, up to the level PASS_THROUGH" in said
+    assert "statement 报告内容" in said
 
 
 def test_a_red_line_leaves_no_way() -> None:
@@ -137,7 +145,10 @@ def test_a_rule_that_is_not_in_force_is_named() -> None:
 
 
 def test_a_category_without_a_section_cannot_be_asked_for() -> None:
-    assert "no inquiry can ask for it" in told("MARKET_REGULATION SUPERVISION ORG COMPULSION")
+    own = msgspec.structs.replace(BUNDLE.categories["COMPULSION"], code="OWN_LIST")
+    rule = msgspec.structs.replace(BUNDLE.rules["R013"], categories={ORG: ("OWN_LIST",)})
+    table = changed(categories=BUNDLE.categories | {"OWN_LIST": own}, rules=BUNDLE.rules | {"R013": rule})
+    assert "no inquiry can ask for it" in told("MARKET_REGULATION SUPERVISION ORG OWN_LIST", table)
     assert "no inquiry can ask for it" not in told("MARKET_REGULATION SUPERVISION ORG PENALTY")
 
 

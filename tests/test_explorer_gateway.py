@@ -125,11 +125,21 @@ def find_by_name(data: dict[str, Any]) -> None:
     assert all("示例" in node["name"] for node in found["organisations"]["nodes"])
 
 
+def inspection(data: dict[str, Any]) -> None:
+    subject = data["inquiry"]["subject"]
+    [compulsion] = subject["compulsions"]["records"]["nodes"]
+    assert compulsion["marks"] == ["UNDER_SUIT"]
+    assert [node["performance"] for node in subject["contracts"]["records"]["nodes"]] == ["BROKEN"]
+    asked = {source["id"] for source in subject["compliance"]["sources"]}
+    assert {"county-platform", "city-platform", "provincial-platform", "customs"} <= asked
+
+
 SHOWN: dict[str, Callable[[dict[str, Any]], None]] = {
     "Catalogue": catalogue,
     "What would I get?": dry_run,
     "Public record": public_record,
     "Bidder check": bidder_check,
+    "Inspection": inspection,
     "Credit loan": credit_loan,
     "My company": my_company,
     "My own record": my_own_record,

@@ -323,6 +323,58 @@ async def test_a_body_that_is_too_large_does_not_become_the_next_request(
         assert answered == ANSWER
 
 
+async def test_a_body_may_come_late_and_in_pieces(client: Client) -> None:
+    body = orjson.dumps({"query": VIEWER})
+    async with _wire(client) as wire:
+        wire.begin(len(body))
+        for byte in body:
+            await asyncio.sleep(0.001)
+            wire.send(bytes([byte]))
+        status, _, answered = await wire.answer()
+        assert (status, answered) == (200, ANSWER)
+
+
+async def test_requests_sent_at_once_are_answered_in_their_order(client: Client) -> None:
+    async with _wire(client) as wire:
+        for query in (VIEWER, "{ wish }", VIEWER):
+            wire.ask(query)
+        assert [(await wire.answer())[0] for _ in range(3)] == [200, 400, 200]
+
+
+async def test_a_client_of_http_1_0_is_answered_and_let_go(client: Client) -> None:
+    async with _wire(client) as wire:
+        body = orjson.dumps({"query": VIEWER})
+        head = f"POST /graphql HTTP/1.0\r\nAuthorization: Bearer {wire._token}\r\n"
+        wire.send(
+            f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        )
+        assert (await wire.answer())[2] == ANSWER
+        assert await wire.end() == b""
+
+
+async def test_a_client_that_waits_for_leave_gets_it(client: Client) -> None:
+    body = orjson.dumps({"query": VIEWER})
+    async with _wire(client) as wire:
+        wire.begin(len(body), Expect="100-continue")
+        async with asyncio.timeout(60):
+            assert await wire._reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        wire.send(body)
+        assert (await wire.answer())[2] == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status"), [("Content-Type", "text/plain", 415), ("Authorization", "Bearer x", 401)]
+)
+async def test_a_header_that_comes_twice_is_refused(
+    client: Client, header: str, value: str, status: int
+) -> None:
+    body = orjson.dumps({"query": VIEWER})
+    async with _wire(client) as wire:
+        wire.begin(len(body), **{header: value})
+        wire.send(body)
+        assert (await wire.answer())[0] == status
+
+
 async def test_a_refused_length_is_not_waited_for(client: Client) -> None:
     async with _wire(client) as wire:
         wire.begin(10**12)

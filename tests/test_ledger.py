@@ -343,6 +343,18 @@ async def test_concurrent_appends_share_a_transaction_and_a_sync(path: Path, lay
     assert verify(path, KEY).rows == 201
 
 
+async def test_it_counts_rows_transactions_and_failures(path: Path, layer: RecordingVfs) -> None:
+    async with opened(path, layer) as ledger:
+        await asyncio.gather(*(ledger.append(b"row-%d;" % number) for number in range(5)))
+        await ledger.append(b"row-6;")
+        assert (ledger.rows, ledger.batches, ledger.failures) == (6, 2, 0)
+        layer.write_error = apsw.FullError("disk full")
+        with pytest.raises(LedgerFailure):
+            await ledger.append(b"row-7;")
+        layer.write_error = None
+        assert (ledger.rows, ledger.batches, ledger.failures) == (6, 2, 1)
+
+
 async def test_a_lone_append_does_not_wait_for_company(path: Path, layer: RecordingVfs) -> None:
     async with opened(path, layer) as ledger:
         for number in range(3):
@@ -613,18 +625,20 @@ def test_kill_9_loses_no_finished_append(path: Path) -> None:
     assert all(hashes[position] == digest for position, digest in places)
 
 
-def test_two_processes_create_and_extend_one_chain(path: Path) -> None:
-    appenders = [start_appender(path, 400) for _ in range(2)]
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_create_and_extend_one_chain(path: Path, processes: int) -> None:
+    appenders = [start_appender(path, 400) for _ in range(processes)]
     for appender in appenders:
         wait_until_open(appender)
     for appender in appenders:
         let_append(appender)
     outputs = [appender.communicate()[0] for appender in appenders]
 
-    assert [appender.returncode for appender in appenders] == [0, 0]
+    assert [appender.returncode for appender in appenders] == [0] * processes
     places = [place for output in outputs for place in printed_places(output)]
-    assert sorted(position for position, _ in places) == list(range(1, 801))
-    assert verify(path, KEY, receipt=max(places)) == Verification(rows=800, finding=None)
+    rows = 400 * processes
+    assert sorted(position for position, _ in places) == list(range(1, rows + 1))
+    assert verify(path, KEY, receipt=max(places)) == Verification(rows=rows, finding=None)
 
 
 async def test_opening_waits_while_another_process_creates(path: Path) -> None:

@@ -1,14 +1,16 @@
 """Logs: one JSON object a line, and no identifier in any part of it."""
 
+import asyncio
 import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from gateway.logs import JsonLines
+from gateway.logs import JsonLines, RequestLines
 
 CODE = "91990100FAKE00013D"
 NUMBER = "990105199912319987"
@@ -165,3 +167,70 @@ def test_the_level_counts() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert [json.loads(written)["message"] for written in done.stderr.splitlines()] == ["yes"]
+
+
+class Lines(logging.Handler):
+    """A handler that keeps what it would write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonLines())
+        self.written: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.written.append(self.format(record))
+
+
+@pytest.fixture
+def heard() -> Iterator[tuple[logging.Logger, Lines]]:
+    logger, lines = logging.getLogger("test.requests"), Lines()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(lines)
+    yield logger, lines
+    logger.removeHandler(lines)
+
+
+async def test_requests_are_logged_in_bunches_one_line_each(heard: tuple[logging.Logger, Lines]) -> None:
+    logger, lines = heard
+    requests = RequestLines(logger, bunch=3, seconds=60, clock=lambda: 1_800_000_000.25)
+    for status in (200, 401, 200):
+        requests.add(status, 1.234)
+    (bunch,) = lines.written
+    assert [json.loads(line) for line in bunch.splitlines()] == [
+        {
+            "status": status,
+            "ms": 1.23,
+            "time": "2027-01-15T08:00:00.250+00:00",
+            "level": "INFO",
+            "logger": "test.requests",
+            "message": "request",
+        }
+        for status in (200, 401, 200)
+    ]
+
+
+async def test_a_lone_request_is_logged_soon_and_the_rest_at_the_end(
+    heard: tuple[logging.Logger, Lines],
+) -> None:
+    logger, lines = heard
+    requests = RequestLines(logger, seconds=0.01)
+    requests.add(200, 1.0)
+    assert lines.written == []
+    async with asyncio.timeout(10):
+        while not lines.written:
+            await asyncio.sleep(0.01)
+    requests.add(503, 2.0)
+    requests.flush()
+    requests.flush()
+    assert [json.loads(line)["status"] for line in lines.written] == [200, 503]
+
+
+async def test_no_line_is_made_that_nobody_wants(heard: tuple[logging.Logger, Lines]) -> None:
+    logger, lines = heard
+    logger.setLevel(logging.WARNING)
+    requests = RequestLines(logger, bunch=1)
+    requests.add(200, 1.0)
+    logger.setLevel(logging.INFO)
+    requests.flush()
+    assert lines.written == []

@@ -1,23 +1,38 @@
 """Envelopes and field maps on answers made by hand: what is data, what is none, what is a fault."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import connectors
 from connectors.answers import SourceFaultError
-from connectors.conversions import UnreadableError, amount, capital, converter
-from connectors.envelope import open_envelope
+from connectors.conversions import (
+    Known,
+    UnreadableError,
+    amount,
+    capital,
+    careful_converter,
+    converter,
+    instant,
+)
+from connectors.envelope import Row, open_envelope
+from connectors.loader import read_sources
 from connectors.mapping import RecordMap
 from connectors.problems import SourceKeyError
 from connectors.source import Envelope, FieldMap, LookupFile, SourceFile, Values
 from connectors.transport import Reply
 from policies.catalogue import (
     LIFECYCLE,
+    SECTION_OF,
     AdverseRecord,
     Arrears,
     Commitment,
@@ -431,7 +446,7 @@ _ROW: dict[str, Any] = {
 }  # fmt: skip
 
 
-def record_map(fields: dict[str, Any] | None = None) -> RecordMap:
+def record_map_file(fields: dict[str, Any] | None = None) -> SourceFile:
     maps = {
         name: value if isinstance(value, dict) else {"from": value}
         for name, value in (fields or _FIELDS).items()
@@ -442,15 +457,19 @@ def record_map(fields: dict[str, Any] | None = None) -> RecordMap:
         "keys": ["credit_code"],
         "method": "POST",
         "path": "/",
+        "subject": "owner",
         "fields": maps,
     }
     source = {
         "id": "s", "title": "s", "chinese": "s", "owner": "S", "kind": "PLATFORM", "url": "http://127.0.0.1",
         "envelope": {"records": "data"}, "lookup": [lookup],
     }  # fmt: skip
-    file = msgspec.convert(source, SourceFile)
-    made: LookupFile = file.lookup[0]
-    return RecordMap(file, made, "lookup[0]")
+    return msgspec.convert(source, SourceFile)
+
+
+def record_map(fields: dict[str, Any] | None = None) -> RecordMap:
+    file = record_map_file(fields)
+    return RecordMap(file, file.lookup[0], "lookup[0]")
 
 
 def mask(*names: str) -> int:
@@ -473,7 +492,8 @@ def test_what_is_not_granted_is_not_kept_but_what_decides_is() -> None:
 
 def test_unmapped_members_are_counted_and_gone() -> None:
     made = record_map()
-    assert made.unmapped(_ROW, frozenset({"owner"})) == 1
+    assert made.unmapped([_ROW]) == 1
+    assert made.unmapped([_ROW, {**_ROW, "more": 1}, {"id": 1, "else": None}, _ROW]) == 1 + 2 + 1 + 1
     assert "12345" not in str(made.record(_ROW, EVERYTHING))
 
 
@@ -534,3 +554,204 @@ def test_every_day_that_all_records_of_a_kind_share_decides_over_showing() -> No
     shared = [field for base in (Record, AdverseRecord, ListRecord) for field in fields_of(base)]
     days = {field.name for field in shared if field.type == date | None}
     assert {"repaired_on", "removed_on", "conduct_ended_on"} <= days <= LIFECYCLE
+
+
+# --- the quick form and the careful form
+
+
+class Careful(RecordMap):
+    """The same map without any quick look: every field read with care, on its own."""
+
+    def __init__(self, source: SourceFile, lookup: LookupFile, key: str) -> None:
+        super().__init__(source, lookup, key)
+        fields = {field.name: field for field in fields_of(self._record)}
+        self._fields = [
+            msgspec.structs.replace(
+                each,
+                read=careful_converter(fields[each.name], lookup.fields[each.name], source.values, key),
+            )
+            for each in self._fields
+        ]
+
+    def record(self, row: Row, mask: int) -> Record:
+        return self._careful(row, self._plan(mask))
+
+
+FILES = read_sources(Path(connectors.__file__).parent / "sources")
+LOOKUPS = [(file, place) for file in FILES.values() for place in range(len(file.lookup))]
+GONE = object()
+
+
+def _in_form(formats: tuple[str, ...]) -> Callable[[date], Any]:
+    def written(day: date) -> Any:
+        form = formats[0]
+        return int(day.strftime("%s")) * 1000 if form == "epoch_ms" else day.strftime(form)
+
+    return written
+
+
+def good(file: SourceFile, lookup: LookupFile, name: str) -> st.SearchStrategy[Any]:
+    """Values as the source should send them for one field."""
+    rule = lookup.fields[name]
+    [field] = [each for each in fields_of(lookup_record(lookup)) if each.name == name]
+    null = st.sampled_from([None, *(file.values.null if rule.null is None else rule.null)])
+    hint = str(field.type)
+    if name == "record_id":
+        return st.sampled_from(["R1", "R2"])
+    if rule.table is not None:
+        return st.sampled_from([*rule.table, ""] if "tuple" in hint else list(rule.table))
+    if rule.conversion in ("capital_amount", "capital_currency"):
+        return st.sampled_from(["500万元人民币", "20(万)", "N/A"])
+    if "date" in hint or rule.conversion == "month":
+        days = st.dates(date(1990, 1, 1), date(2040, 1, 1)).map(_in_form(rule.formats or file.values.dates))
+        return st.one_of(days, st.sampled_from(rule.never_ends or file.values.never_ends or [None]), null)
+    if "Decimal" in hint or rule.conversion == "band":
+        return st.one_of(st.sampled_from(["0.5000", "1,234.5", 12, Decimal("1.50")]), null)
+    if "int" in hint:
+        return st.one_of(st.integers(0, 10**6), st.just("12"), null)
+    return st.one_of(st.sampled_from(["示例", "TAX", " as filed ", 7]), st.text(max_size=4), null)
+
+
+def lookup_record(lookup: LookupFile) -> type[Record]:
+    return SECTION_OF[lookup.category, lookup.kinds[0]].record
+
+
+ODD: list[Any] = [
+    GONE, None, True, False, 0, 1, 12, Decimal("1.50"), 1795111200000, [], ["01"], {}, {"a": 1}, "", " ", "0", "01", " 1 ",
+    "12.50", "2026-01-05", "20260105", "2026/01/05 00:00:00", " 2026-01-05 ", "2099-12-31", "soon", "\\N", "无", " 无 ",
+    *Mark, *Severity,
+]  # fmt: skip
+
+
+def rows_of(file: SourceFile, lookup: LookupFile) -> st.SearchStrategy[dict[str, Any]]:
+    """Records as this source might send them: good ones, in which up to three members are odd."""
+    paths = {rule.source: name for name, rule in lookup.fields.items() if rule.source is not None}
+    sound = st.fixed_dictionaries({path: good(file, lookup, name) for path, name in paths.items()})
+    spoilt = st.dictionaries(st.sampled_from(list(paths)), st.sampled_from(ODD), max_size=3)
+    return st.builds(lambda flat, odd: _nested({"unmapped": 1, **flat, **odd}), sound, spoilt)
+
+
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for path, value in flat.items():
+        *way, last = path.split(".")
+        inner = row
+        for name in way:
+            inner = inner.setdefault(name, {})
+        if value is not GONE:
+            inner[last] = value
+    return row
+
+
+def outcome(form: RecordMap, row: dict[str, Any], mask: int) -> str:
+    try:
+        return repr(form.record(row, mask))
+    except SourceFaultError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("file", "place"), LOOKUPS, ids=[f"{file.id}-{file.lookup[place].category}" for file, place in LOOKUPS]
+)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_the_quick_form_is_the_careful_form(file: SourceFile, place: int, data: st.DataObject) -> None:
+    """On good and bad rows of every shipped lookup, with any field mask: the same record or the same fault."""
+    lookup = file.lookup[place]
+    quick, careful = (form(file, lookup, "lookup") for form in (RecordMap, Careful))
+    mask = data.draw(st.one_of(st.just(EVERYTHING), st.integers(0, EVERYTHING)))
+    for row in data.draw(st.lists(rows_of(file, lookup), min_size=1, max_size=2)):
+        assert outcome(quick, row, mask) == outcome(careful, row, mask)
+
+
+def test_the_quick_form_is_quick_on_a_good_row() -> None:
+    """A row without anything unusual never reaches the careful form, even where members are null or absent."""
+
+    class Quick(RecordMap):
+        def _careful(self, row: Row, plan: Any) -> Record:
+            raise AssertionError("the careful form was not needed")
+
+    file = record_map_file()
+    made = Quick(file, file.lookup[0], "lookup[0]")
+    record = made.record({**_ROW, "fine": None, "decided": None}, EVERYTHING)
+    assert (record.record_id, record.repaired_on) == ("R1", None)
+
+
+def test_what_is_remembered_of_one_value_is_not_given_for_another() -> None:
+    """1, "1", True and a decimal 1 are equal or look alike, and are different values."""
+    assert instant("1", ("epoch_s",)) == instant(1, ("epoch_s",)) != instant("1", ("epoch_ms",))
+    with pytest.raises(UnreadableError):
+        instant(True, ("epoch_s",))
+    for good in (1, "1"):
+        assert read(Record, "public_until", good, formats=["epoch_s"]) == date(1970, 1, 1)
+    for bad in (True, Decimal(1), "1.0", ["1"]):
+        with pytest.raises(UnreadableError):
+            read(Record, "public_until", bad, formats=["epoch_s"])
+    for text in ("1.50", "1.5", "01.50"):
+        assert str(read(Penalty, "fine", text)) == str(Decimal(text))
+
+
+def test_a_null_word_is_null_even_where_a_table_knows_it() -> None:
+    rule = {"table": {"0": "MINOR", "1": "GENERAL"}, "null": ["0"]}
+    assert [read(Arrears, "severity", value, **rule) for value in ("0", " 0 ", "1", " 1 ")] == [
+        None,
+        None,
+        Severity.GENERAL,
+        Severity.GENERAL,
+    ]
+
+
+def test_a_member_that_may_be_absent_is_no_reason_for_care() -> None:
+    """Neither at the top of a record nor deeper down."""
+
+    class Quick(RecordMap):
+        def _careful(self, row: Row, plan: Any) -> Record:
+            raise AssertionError("the careful form was not needed")
+
+    file = record_map_file()
+    made = Quick(file, file.lookup[0], "lookup[0]")
+    row = {name: value for name, value in _ROW.items() if name not in ("what", "fine", "unit")}
+    record = made.record(row, EVERYTHING)
+    assert isinstance(record, Penalty)
+    assert (record.facts, record.fine, record.provider) == (None, None, None)
+
+
+def test_names_of_members_are_names_whatever_they_look_like() -> None:
+    """A file may name any member: what is written for its fields reads that member and nothing else."""
+    odd = ['"] + row["', "'", "a\nb", "{}", "\\", "名", "]; raise SystemExit"]
+    for name in odd:
+        made = record_map({"record_id": name, "facts": name})
+        record = made.record({name: "R1"}, EVERYTHING)
+        assert isinstance(record, Penalty)
+        assert (record.record_id, record.facts) == ("R1", "R1")
+
+
+def test_remembered_words_are_bounded_and_never_long() -> None:
+    reads = converter(
+        next(field for field in fields_of(Penalty) if field.name == "fine"),
+        FieldMap(source="fine"),
+        Values(),
+        "fields.fine",
+    )
+    assert isinstance(reads, Known)
+    for number in range(10_000):
+        assert reads(str(number)) == Decimal(number)
+    assert len(reads) <= 4096
+    padded = " " * 100 + "5"
+    assert (reads(padded), padded in reads) == (Decimal(5), False)
+    assert reads(None) is None
+
+
+def test_shapes_of_records_are_remembered_within_bounds() -> None:
+    made = record_map()
+    for number in range(300):
+        assert made.unmapped([{"id": 1, f"more{number}": 2}] * 2) == 2
+    assert made.unmapped([{str(number): 1 for number in range(1000)}]) == 1000
+    assert 0 < len(made._shapes) <= 64
+
+
+def test_plans_are_bounded() -> None:
+    made = record_map()
+    for number in range(300):
+        assert made.record(_ROW, number).record_id == "R1"
+    assert len(made._plans) <= 64

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.shape import ask_for
+from gateway.alarms import Alarms
+from gateway.shape import Shaper
 from policies.bundle import Bundle, Publication, Treatment, load
 from policies.caller import Caller
 from policies.catalogue import (
@@ -39,10 +40,13 @@ from policies.identifiers import SubjectKey
 from policies.obligations import (
     DISCHARGED_ELSEWHERE,
     FILTERS,
+    HANDLERS,
     Handlers,
     Setting,
     Shaped,
     check_all_discharged,
+    cut_of,
+    filters_of,
     shape,
 )
 from policies.outcomes import Outcome
@@ -97,13 +101,8 @@ def setting(
             token_id="token",
             expires=0,
         ),
-        question=Question(
-            purpose="LICENSING",
-            subject=SubjectKey(kind, "resident" if kind is NP else "credit_code", CODES[kind]),
-            evidence=evidence or Evidence(),
-            sections={category: mask},
-            subjects_in_operation=1,
-        ),
+        kind=kind,
+        evidence=evidence or Evidence(),
         granted=Granted(cell=cell, asked=mask, fields=mask & shown, obligations=obligations, proven=()),
         category=bundle.categories[category],
         today=today,
@@ -111,7 +110,8 @@ def setting(
 
 
 def shaped(of: Setting, *records: Record) -> Shaped:
-    return shape(records, SECTION_OF[of.category.code, of.question.subject.kind], of)
+    cut = cut_of(SECTION_OF[of.category.code, of.kind], of)
+    return shape(records, of, filters_of(of.granted.obligations), cut)
 
 
 def shows(of: Setting, record: Record) -> bool:
@@ -221,7 +221,7 @@ def test_publication_begins_and_ends_on_the_days_stated() -> None:
 def test_a_record_without_a_decision_is_not_published_by_degree(record: Record) -> None:
     category = msgspec.structs.replace(BUNDLE.categories["PENALTY"], publication=Publication.SEVERITY)
     of = msgspec.structs.replace(setting("PENALTY", Level.PUBLIC), category=category)
-    answer = shape([msgspec.structs.replace(record, public_from=TODAY)], SECTION_OF["PENALTY", ORG], of)
+    answer = shaped(of, msgspec.structs.replace(record, public_from=TODAY))
     assert answer.hidden == {"DENY_TIME": 1}
 
 
@@ -575,7 +575,16 @@ def test_no_cache_keeps_the_answer_nowhere() -> None:
 
     def may_cache(*obligations: str, kind: SubjectKind = ORG, bundle: Bundle = BUNDLE) -> bool:
         of = setting("PENALTY", obligations=obligations, kind=kind, bundle=bundle)
-        return ask_for(of.question, of.granted, bundle).may_cache
+        question = Question(
+            purpose="LICENSING",
+            subject=SubjectKey(kind, "resident" if kind is NP else "credit_code", CODES[kind]),
+            evidence=of.evidence,
+            sections={"PENALTY": of.granted.asked},
+            subjects_in_operation=1,
+        )
+        shaper = Shaper(HANDLERS, Alarms())
+        (ready,) = shaper.outline(question, {"PENALTY": of.granted}, of.caller, bundle, TODAY).granted
+        return ready.ask(question.subject).may_cache
 
     assert may_cache("VISIBLE")
     assert not may_cache("VISIBLE", "NO_CACHE")
@@ -590,7 +599,7 @@ def test_no_cache_keeps_the_answer_nowhere() -> None:
 
 def test_a_filter_that_is_not_there_is_never_passed_over() -> None:
     with pytest.raises(KeyError, match="VISIBLE"):
-        shape((), SECTION_OF["PENALTY", ORG], setting("PENALTY"), Handlers({}, {}))
+        filters_of(("VISIBLE",), Handlers({}, {}))
 
 
 @pytest.mark.parametrize("code", ["NO_CACHE", "ONE_BY_ONE", "HASHED", *FILTERS])

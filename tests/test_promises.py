@@ -435,7 +435,7 @@ async def test_what_is_asked_does_not_change_what_may_be_shown(client: Client) -
 async def _counts(client: Client, purpose: str, code: str, *, all_fields: bool) -> dict[str, int]:
     asked = []
     for section in SECTIONS_OF_CATALOGUE:
-        if SubjectKind.ORG in section.kinds and not section.single:
+        if {SubjectKind.ORG, SubjectKind.IND} <= set(section.kinds) and not section.single:
             names = (
                 [to_camel_case(field.name) for field in fields_of(section.record)]
                 if all_fields

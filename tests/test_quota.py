@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import as_file, files
@@ -23,7 +23,7 @@ from gateway import record
 from gateway.bind import BoundLookup, Call
 from gateway.ledger import LedgerFailure, SqliteLedger, keyed_hash, load_or_create_key, read_rows
 from gateway.plan import LookupPlan
-from gateway.quota import AskedToday, Place, Quotas, restore
+from gateway.quota import AskedToday, AskedTogether, Place, Quotas, RestoredStore, restore
 from gateway.river import PROVINCE_TIME
 from gateway.settings import PolicySettings
 from policies.bundle import load
@@ -66,8 +66,14 @@ def place(day: date = TODAY, unit: str = "unit", purpose: str = "PUBLIC_VIEW") -
     return Place(day, unit, purpose)
 
 
-async def test_the_same_subject_counts_once_a_day() -> None:
-    store = AskedToday()
+@pytest.fixture(params=["one process", "several"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RestoredStore]:
+    store = AskedToday() if request.param == "one process" else AskedTogether(tmp_path / "asked")
+    yield store
+    await store.aclose()
+
+
+async def test_the_same_subject_counts_once_a_day(store: RestoredStore) -> None:
     assert (await store.admit(place(), 2, ["a", "a"])).left == 1
     assert (await store.admit(place(), 2, ["a"])).left == 1
     assert (await store.admit(place(), 2, ["b", "c"])).over == {"c"}
@@ -75,11 +81,24 @@ async def test_the_same_subject_counts_once_a_day() -> None:
     assert (await store.admit(place(), 2, ["c", "a"])).over == {"c"}
 
 
-async def test_units_and_purposes_are_counted_apart_and_a_day_begins_anew() -> None:
-    store = AskedToday()
+async def test_units_and_purposes_are_counted_apart_and_a_day_begins_anew(store: RestoredStore) -> None:
     for other in (place(), place(unit="other"), place(purpose="LOAN_PRECHECK"), place(TODAY + timedelta(1))):
         assert await store.admit(other, 1, ["a"]) == Admission(("a",), frozenset(), 0)
         assert (await store.admit(other, 1, ["b"])).over == {"b"}
+
+
+async def test_processes_count_together_in_a_file(tmp_path: Path) -> None:
+    stores = [AskedTogether(tmp_path / "asked") for _ in range(3)]
+    subjects = [f"s{number}" for number in range(30)]
+    asked = [stores[number % 3].admit(place(), 10, [subject]) for number, subject in enumerate(subjects)]
+    admissions = await asyncio.gather(*asked)
+    assert sum(len(admission.new) for admission in admissions) == 10
+    assert sorted(admission.left for admission in admissions if admission.new) == list(range(10))
+    admitted = {subject for admission in admissions for subject in admission.new}
+    for store in stores:
+        assert (await store.admit(place(), 10, subjects)).over == {*subjects} - admitted
+        await store.aclose()
+    assert (tmp_path / "asked").stat().st_mode & 0o077 == 0
 
 
 async def test_the_memory_is_bounded_and_closed_when_full() -> None:

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from connectors.fetch import Sources
+from connectors.source_schema import schema_text
 from gateway.app import load_bundle
 from policies.table import compile_table
 from policies.vocabulary import SubjectKind
@@ -35,8 +36,8 @@ def block(language: str, holding: str) -> str:
 
 TESTED = [
     ("sh", "make demo"),
-    ("sh", "curl"),
-    ("json", '"inquiry"'),
+    ("sh", "PROCUREMENT"),
+    ("json", '"penalties"'),
     ("graphql", "permissions"),
     ("sh", "authorize"),
     ("", "authenticate   gateway"),
@@ -44,8 +45,15 @@ TESTED = [
     ("toml", "[[rule]]"),
     ("sh", "policy check"),
     ("sh", "policy diff"),
+    ("sh", "datasette serve"),
     ("toml", "[[lookup]]"),
-    ("sh", "serve --config"),
+    ("sh", "sources check"),
+    ("text", "-- request"),
+    ("sh", "SOURCES__DIRECTORY"),
+    ("graphql", "honours"),
+    ("json", '"honours"'),
+    ("toml", "[token]"),
+    ("sh", "deploy/gateway.toml"),
     ("sh", "ledger verify"),
 ]
 
@@ -79,18 +87,18 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, P
         log.close()
 
 
+def placed(script: str, demo: tuple[str, str, Path]) -> str:
+    """A block of shell with the places of this test."""
+    gateway, issuer, state = demo
+    script = re.sub(r"(credit-gateway (?:token|authorize))", rf"\1 --issuer {issuer}", script)
+    script = script.replace(".venv/bin/", f"{COMMAND.parent}/").replace("http://127.0.0.1:8600", gateway)
+    return script.replace(".credit-gateway/", f"{state}/").replace("/tmp/my-", f"{state}/my-")
+
+
 def run(script: str, demo: tuple[str, str, Path] | None = None, folder: Path = ROOT) -> str:
     """A block of shell as written, but for where things are in this test."""
-    gateway, issuer, state = demo or ("", "", folder)
-    script = re.sub(r"(credit-gateway (?:token|authorize))", rf"\1 --issuer {issuer}", script)
-    script = script.replace(".venv/bin/credit-gateway", str(COMMAND)).replace(
-        "http://127.0.0.1:8600", gateway
-    )
-    script = script.replace(".credit-gateway/", f"{state}/").replace(
-        "/tmp/my-province", str(state / "my-province")
-    )
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
+        ["bash", "-euo", "pipefail", "-c", placed(script, demo or ("", "", folder))],
         capture_output=True,
         text=True,
         timeout=120,
@@ -110,7 +118,7 @@ def test_the_two_commands_are_targets() -> None:
 
 
 def test_the_first_query_has_the_answer_that_is_shown(demo: tuple[str, str, Path]) -> None:
-    script = block("sh", "curl")
+    script = block("sh", "PROCUREMENT")
     if shutil.which("curl"):
         answer = json.loads(run(script, demo))
     else:
@@ -119,7 +127,7 @@ def test_the_first_query_has_the_answer_that_is_shown(demo: tuple[str, str, Path
         token = run(".venv/bin/credit-gateway token --client market-regulation-bureau", demo).strip()
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
         answer = httpx.post(f"{demo[0]}/graphql", content=body[1], headers=headers).json()
-    shown = json.loads(block("json", '"inquiry"'))
+    shown = json.loads(block("json", '"penalties"'))
     assert _without_chance(answer) == _without_chance(shown)
 
 
@@ -174,15 +182,82 @@ def test_a_sentence_of_law_becomes_a_proven_rule(demo: tuple[str, str, Path]) ->
     assert compile_table(load_bundle(str(bundle)), added.valid_from).cell(*question) is not None
 
 
-async def test_the_source_file_loads(tmp_path: Path) -> None:
-    (tmp_path / "example-registry.toml").write_text(block("toml", "[[lookup]]"), "utf-8")
-    sources = Sources.load(tmp_path, secrets={"EXAMPLE_REGISTRY_KEY": "a-key"})
-    assert sources.titles()["example-registry"].categories == ("LICENCE",)
-    await sources.aclose()
+@contextmanager
+def background(script: str, log: Path, ready: str) -> Iterator[str]:
+    """One command that the README leaves running: what `ready` finds in its output."""
+    command = f"exec env {script.rstrip().removesuffix('&')}"
+    with log.open("w") as output:
+        process = subprocess.Popen(["bash", "-c", command], stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
+    try:
+        end = time.monotonic() + 60
+        while not (found := re.search(ready, said := log.read_text("utf-8"))):
+            assert process.poll() is None, said
+            assert time.monotonic() < end, said
+            time.sleep(0.1)
+        yield found[1]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def test_a_service_becomes_a_source_as_told(demo: tuple[str, str, Path]) -> None:
+    folder = demo[2] / "my-sources"
+    *prepare, serve = block("sh", "datasette serve").splitlines()
+    run("\n".join(prepare), demo)
+    serve = placed(serve.replace("--port 8001", "--port 0"), demo)
+    with background(serve, demo[2] / "datasette.log", r"running on (http://[\d.:]+)") as service:
+        told = {"http://127.0.0.1:8001": service}
+        file = folder / "city-honours.toml"
+        file.write_text(_with(told, block("toml", "[[lookup]]")), "utf-8")
+        said = run(block("sh", "sources check"), demo)
+        assert "city-honours.toml: OK" in said
+        request, _, records = _with(told, block("text", "-- request")).partition("-- records")
+        assert request in said
+        assert f"-- records{records}" in said
+        assert re.search(r"^city-honours +up ", said, re.MULTILINE)
+        serve = placed(block("sh", "SOURCES__DIRECTORY").replace("PORT=8601", "PORT=0"), demo)
+        with background(serve, demo[2] / "mine.log", r'"url": ?"([^"]+)"') as gateway:
+            token = run(".venv/bin/credit-gateway token --client public", demo).strip()
+            answer = httpx.post(
+                f"{gateway}/graphql",
+                json={"query": block("graphql", "honours")},
+                headers={"authorization": f"Bearer {token}"},
+            ).json()
+    assert answer["data"] == json.loads(block("json", '"honours"'))
+
+
+def _with(places: dict[str, str], text: str) -> str:
+    for before, after in places.items():
+        text = text.replace(before, after)
+    return text
+
+
+def test_the_keys_without_an_example_are_right(tmp_path: Path) -> None:
+    head, _, lookup = block("toml", "[[lookup]]").partition("[envelope]")
+    head = head.replace("sandbox = true\n", "").replace("http://127.0.0.1:8001", "https://registry.example")
+    file = tmp_path / "city-honours.toml"
+    file.write_text(f"{head}{block('toml', '[token]')}\n[envelope]{lookup}", "utf-8")
+    assert run(f".venv/bin/credit-gateway sources check {file}") == "city-honours.toml: OK\n"
+
+
+def test_the_keys_are_those_of_the_schema_and_of_the_files_that_show_them() -> None:
+    tables = json.loads(schema_text())["$defs"].values()
+    known = {key for table in tables for key in table.get("properties", {})}
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| `([a-z-]+\.toml)` \|$", README, re.MULTILINE)
+    assert len(rows) == 10
+    for keys, example in rows:
+        named = re.findall(r"`([a-z_]+)`", keys)
+        assert set(named) <= known
+        (place,) = [
+            folder / example
+            for folder in (ROOT / "connectors" / "sources", ROOT / "tests" / "external" / "sources")
+            if (folder / example).is_file()
+        ]
+        assert re.search(rf"\b{named[0]}\b", place.read_text("utf-8"))
 
 
 def test_the_documented_settings_serve(tmp_path: Path) -> None:
-    command = block("sh", "serve --config").split()
+    command = block("sh", "deploy/gateway.toml").split()
     assert command[:2] == [".venv/bin/credit-gateway", "serve"]
     config = tmp_path / "gateway.toml"
     shutil.copy(ROOT / command[-1], config)

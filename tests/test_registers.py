@@ -607,6 +607,7 @@ title = "Demo"
 chinese = "演示"
 owner = "COURT"
 kind = "REGISTER"
+sandbox = true
 url = "http://127.0.0.1:1"
 
 [envelope]

@@ -24,6 +24,7 @@ from connectors.sandbox.server import Sandbox
 from gateway.app import bundle_directory, create_app
 from gateway.limits import Limits
 from gateway.policy import Policy, make_policy
+from gateway.registered import Registered
 from gateway.reload import Reload
 from gateway.river import River
 from gateway.settings import PolicySettings
@@ -363,7 +364,7 @@ async def test_files_are_watched(sandbox: Sandbox, tmp_path: Path) -> None:
 
 @contextmanager
 def _counted(prepared: list[str], begun: threading.Event, go_on: threading.Event) -> Iterator[Any]:
-    def prepare(bundle: Bundle) -> Policy:
+    def prepare(bundle: Bundle, _registered: Registered) -> Policy:
         prepared.append(bundle.hash)
         begun.set()
         assert go_on.wait(30)

@@ -23,6 +23,7 @@ from gateway.examples import BIDDER_CHECK, BIDDERS, CREDIT_LOAN
 from gateway.judge import Judgement
 from gateway.ledger import SqliteLedger, read_rows
 from gateway.plan import LookupPlan
+from gateway.record import Rows
 from gateway.replay import LOG, SEARCH, Difference, Effect, Replay, ReplayError, replay, text
 from policies.access_log import decide_log, references_of_log
 from policies.authorization import Authorization, Consent
@@ -229,16 +230,15 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
         judgement = msgspec.structs.replace(self.judged(bundle), **changes)
         call = self.call()
         refused = "SUBJECT_UNDER_AGE" if judgement.minor else "REFUSED"
-        return record.row(
+        return Rows(KEY).row(
             receipt=Receipt("receipt", self.now, bundle.hash, self.question.purpose),
             call=call,
             caller=self.asking,
             document="{ inquiry }",
             judgement=judgement,
-            sections=(),
+            subjects=(),
             searches={},
             outcome=refused if judgement.refuses(call) else "ANSWERED",
-            key=KEY,
         )
 
     def _says(self, reference: Reference) -> Entry | str | None:

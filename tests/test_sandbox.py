@@ -16,12 +16,14 @@ from dataclasses import fields
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import httpx
 import orjson
 import pytest
 
 from connectors.sandbox import secrets
+from connectors.sandbox.exchange import NODE
 from connectors.sandbox.facts import Records
 from connectors.sandbox.faults import fault_from
 from connectors.sandbox.identifiers import credit_code, registration_number, resident_number
@@ -167,6 +169,10 @@ def court(keys: list[str]) -> httpx.Request:
     )
 
 
+def court_rows(path: str, keys: list[str]) -> httpx.Request:
+    return httpx.Request("POST", path, headers=basic(secrets.COURT_KEY, ""), json={"zjhmList": keys})
+
+
 def market_a_headers() -> dict[str, str]:
     moment = seconds()
     token = md5(f"{secrets.MARKET_A_KEY}{moment}{secrets.MARKET_A_SECRET}").upper()
@@ -202,6 +208,42 @@ def association(key: str) -> httpx.Request:
     return httpx.Request("POST", "/member/records", data=form)
 
 
+def exchange(source: str, path: str, keys: list[str], **members: str) -> httpx.Request:
+    moment = seconds()
+    secret = getattr(secrets, f"{source.upper().replace('-', '_')}_SECRET")
+    sign = hmac.new(secret.encode(), f"{NODE}{moment}".encode(), "sha256").hexdigest()
+    headers = {"X-Node": NODE, "X-Node-Time": moment, "X-Node-Sign": sign}
+    body = {"purpose": "LICENSING", "subjects": keys} | members
+    return httpx.Request("POST", path, headers=headers, json=body)
+
+
+def signature(source: str) -> tuple[str, str, str]:
+    """Node, time and sign of the exchange interface."""
+    headers = exchange(source, "/", []).headers
+    return headers["X-Node"], headers["X-Node-Time"], headers["X-Node-Sign"]
+
+
+def xml(source: str, path: str, keys: list[str], *, purpose: str = "LICENSING") -> httpx.Request:
+    node, moment, sign = signature(source)
+    subjects = "".join(f"<subject>{key}</subject>" for key in keys)
+    body = (
+        f'<query node="{node}" time="{moment}" sign="{sign}"><purpose>{purpose}</purpose>{subjects}</query>'
+    )
+    return httpx.Request("POST", path, headers={"Content-Type": "application/xml"}, content=body.encode())
+
+
+def soap(source: str, path: str, keys: list[str], *, sign: str | None = None) -> httpx.Request:
+    node, moment, right = signature(source)
+    subjects = "".join(f"<e:subject>{key}</e:subject>" for key in keys)
+    body = (
+        '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/" xmlns:e="urn:exchange">'
+        f'<s:Header><node id="{node}" time="{moment}" sign="{sign or right}"/></s:Header>'
+        f"<s:Body><e:query><e:purpose>LICENSING</e:purpose>{subjects}</e:query></s:Body></s:Envelope>"
+    )
+    headers = {"Content-Type": "text/xml", "SOAPAction": '"urn:exchange:query"'}
+    return httpx.Request("POST", path, headers=headers, content=body.encode())
+
+
 CONSENT = {"sqlx": "1", "sqbh": "AUTH-1"}
 LOAN = {"reasonCode": "02", "authorizationId": "AUTH-1"}
 
@@ -215,11 +257,29 @@ async def send(
     return await http.request(request.method, url, headers=headers, content=request.content)
 
 
+def content_of(response: httpx.Response) -> Any:
+    """The answer as JSON; GBK and XML read as such, an XML document as its rows and what stands beside them."""
+    if "xml" not in response.headers["content-type"]:
+        try:
+            return response.json()
+        except UnicodeDecodeError:
+            return orjson.loads(response.content.decode("gbk"))
+    root = ElementTree.fromstring(response.content)
+    local = {element.tag.rpartition("}")[2]: element for element in root.iter()}
+    rows = [
+        {cell.tag.rpartition("}")[2]: cell.text for cell in row}
+        for row in root.iter()
+        if row.tag.endswith("row")
+    ]
+    head = local["head"].attrib if "head" in local else {}
+    return {"rows": rows, **head, "fault": local["faultcode"].text if "faultcode" in local else None}
+
+
 def at(path: str) -> Callable[[httpx.Response], Any]:
-    """What lies at a dotted path of a JSON answer."""
+    """What lies at a dotted path of an answer."""
 
     def read(response: httpx.Response) -> Any:
-        value = response.json()
+        value = content_of(response)
         for step in path.split("."):
             value = value[step]
         return value
@@ -382,6 +442,114 @@ ANSWERS: list[tuple[str, Callable[[], httpx.Request], str, dict[str, object]]] =
         "data.records",
         {"creditCode": CLEAN, "recordType": "1", "showTo": "长期", "repairedOn": ""},
     ),
+    (
+        "provincial-platform",
+        lambda: platform("/share/acts", {"subjects": [CAST["cooperative"].key]}),
+        "data.list",
+        {"ACT_KIND": "行政征收", "ACT_DATE": "2026-04-24", "AMOUNT": "12000.00", "DISPUTES": "02"},
+    ),
+    (
+        "provincial-platform",
+        lambda: platform("/share/rights", {"subjects": [CAST["bidder-5"].key]}),
+        "data.list",
+        {"KIND": "异议", "CATEGORY": "PENALTY", "STAGE": "办理中", "REPAIRED": None, "SETTLED_ON": None},
+    ),
+    (
+        "court",
+        lambda: court_rows("/zxgk/cpws", [CAST["bidder-4"].key]),
+        "data",
+        {"KIND": "判决书", "PERFORMANCE": "2", "DISPUTES": "01", "BASIS": "01"},
+    ),
+    (
+        "court",
+        lambda: court_rows("/zxgk/xsfz", [CAST["defaulter"].key]),
+        "data",
+        {"TERM_ENDS": "2027-02-28", "DEGREE": "3"},
+    ),
+    (
+        "hrss",
+        lambda: hrss("/api/hrss/v1/titles", PERSON, kind="02"),
+        "result.list",
+        {"titleType": "职称", "validTo": None, "state": "有效"},
+    ),
+    (
+        "city-platform",
+        lambda: exchange("city-platform", "/city/acts", [CLEAN]),
+        "rows",
+        {"SUBJECT": CLEAN, "ACT_KIND": "行政确认", "PUBLISH_TO": "2027-10-06"},
+    ),
+    (
+        "county-platform",
+        lambda: exchange("county-platform", "/county/rewards", [CAST["individual"].key]),
+        "rows",
+        {"SUBJECT": CAST["individual"].key, "PUBLISH_TO": "9999-12-31"},
+    ),
+    (
+        "enterprise-publicity",
+        lambda: exchange("enterprise-publicity", "/gsxt/contracts", [CLEAN]),
+        "rows",
+        {"PERFORMANCE": "0", "SIGNED_ON": "2026-10-11"},
+    ),
+    (
+        "credit-china",
+        lambda: exchange("credit-china", "/creditchina/repairs", [CAST["bidder-3"].key]),
+        "rows",
+        {"KIND": "信用修复", "STAGE": "同意", "REPAIRED": "2026-10-31"},
+    ),
+    (
+        "contract-performance",
+        lambda: exchange("contract-performance", "/trade/v1/contracts", [CAST["government"].key]),
+        "rows",
+        {"ROLE": "采购人", "AMOUNT": "480000.00"},
+    ),
+    (
+        "civil-affairs",
+        lambda: xml("civil-affairs", "/mz/charity", [PERSON]),
+        "rows",
+        {"KIND": "志愿服务", "HOURS": "36", "REPAIRED": None},
+    ),
+    (
+        "staffing-office",
+        lambda: exchange("staffing-office", "/sydw/annual-reports", [CAST["institution"].key]),
+        "rows",
+        {"RESULT": "遵守", "DOMAIN": "年度报告公示"},
+    ),
+    (
+        "customs",
+        lambda: soap("customs", "/customs/compliance", [CLEAN]),
+        "rows",
+        {"RESULT": "遵守", "DOMAIN": "海关监管"},
+    ),
+    (
+        "ip-office",
+        lambda: exchange("ip-office", "/ipo/rights", [CLEAN]),
+        "rows",
+        {"KIND": "商标", "PLEDGED": False, "PLEDGE_NO": None},
+    ),
+    (
+        "utilities",
+        lambda: exchange("utilities", "/utilities/payments", [CLEAN], consent="AUTH-1"),
+        "rows",
+        {"KIND": "电力", "PERIOD": "2026-10", "AMOUNT": "1834.20"},
+    ),
+    (
+        "portals",
+        lambda: exchange("portals", "/portal/declarations", [PERSON]),
+        "rows",
+        {"DECLARED_OPEN": False},
+    ),
+    (
+        "financing-platform",
+        lambda: exchange("financing-platform", "/rzxy/utilities", [CLEAN], purpose="SELF"),
+        "rows",
+        {"KIND": "燃气", "PERIOD": "2026-10"},
+    ),
+    (
+        "financial-database",
+        lambda: exchange("financial-database", "/zxzx/reports", [CLEAN], consent="PB-1"),
+        "rows",
+        {"ACCOUNTS": 4, "OVERDUE": 0, "REASON": "02", "SCORE": 612},
+    ),
 ]
 
 
@@ -427,6 +595,9 @@ NO_DATA: list[tuple[str, Callable[[], httpx.Request], int, str, object]] = [
         300000,
     ),
     ("association", lambda: association(SOMEBODY_ELSE), 200, "data.records", []),
+    ("ip-office", lambda: exchange("ip-office", "/ipo/rights", [SOMEBODY_ELSE]), 200, "rows", []),
+    ("civil-affairs", lambda: xml("civil-affairs", "/mz/charity", [SOMEBODY_ELSE]), 200, "rows", []),
+    ("customs", lambda: soap("customs", "/customs/compliance", [SOMEBODY_ELSE]), 200, "rows", []),
 ]
 
 
@@ -456,6 +627,45 @@ async def test_public_security_only_matches(
     assert set(body) == {"lsh", "hcjg", "hcsj", "hcdw"}
 
 
+async def test_texts_of_the_staffing_office_are_gbk_and_nothing_says_so(
+    sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    request = exchange("staffing-office", "/sydw/annual-reports", [CAST["institution"].key])
+    response = await send(http, sandbox, "staffing-office", request)
+    assert response.headers["content-type"] == "application/json"
+    with pytest.raises(UnicodeDecodeError):
+        response.content.decode()
+    assert "遵守" in response.content.decode("gbk")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", "E401"),
+        (b"<query", "E401"),
+        (b'<!DOCTYPE q [<!ENTITY e "x">]><query>&e;</query>', "E401"),
+        ("<query/>".encode("utf-16"), "E401"),
+    ],
+)
+async def test_what_is_no_xml_is_refused(
+    sandbox: Sandbox, http: httpx.AsyncClient, body: bytes, expected: str
+) -> None:
+    request = httpx.Request("POST", "/mz/charity", content=body)
+    assert at("status")(await send(http, sandbox, "civil-affairs", request)) == expected
+
+
+async def test_an_xml_query_without_subjects_or_purpose_is_malformed(
+    sandbox: Sandbox, http: httpx.AsyncClient
+) -> None:
+    for request in (
+        xml("civil-affairs", "/mz/charity", []),
+        xml("civil-affairs", "/mz/charity", [CLEAN], purpose=""),
+    ):
+        assert at("status")(await send(http, sandbox, "civil-affairs", request)) == "E400"
+    refused = await send(http, sandbox, "customs", soap("customs", "/customs/compliance", []))
+    assert (refused.status_code, at("fault")(refused)) == (500, "s:Client")
+
+
 async def test_public_security_does_not_tell_who_exists(sandbox: Sandbox, http: httpx.AsyncClient) -> None:
     unknown = at("body")(
         await send(http, sandbox, "public-security", public_security("990105199001010000", "例无人"))
@@ -478,6 +688,10 @@ REFUSED: list[tuple[str, str, str, int, str, object]] = [
     ("market-a", "POST", "/PersonCredit/GetFacts", 200, "Status", "101"),
     ("market-b", "GET", "/services/open/credit", 200, "error_code", 300002),
     ("association", "POST", "/member/records", 200, "code", 401),
+    ("county-platform", "POST", "/county/acts", 200, "status", "E401"),
+    ("civil-affairs", "POST", "/mz/charity", 200, "status", "E401"),
+    ("staffing-office", "POST", "/sydw/annual-reports", 200, "status", "E401"),
+    ("customs", "POST", "/customs/compliance", 500, "fault", "s:Client.Authentication"),
 ]
 
 
@@ -570,6 +784,25 @@ async def test_the_platform_says_what_is_wrong(
         ("market-b", lambda: market_b(CLEAN, useFor="consent"), "error_code", 300005),
         ("market-b", lambda: market_b(CLEAN), "error_code", 300008),
         ("market-b", lambda: market_b(CLEAN, useFor="self"), "error_code", 0),
+        ("utilities", lambda: exchange("utilities", "/utilities/payments", [CLEAN]), "status", "E403"),
+        (
+            "utilities",
+            lambda: exchange("utilities", "/utilities/payments", [CLEAN], purpose="SELF"),
+            "status",
+            "0",
+        ),
+        (
+            "utilities",
+            lambda: exchange("utilities", "/utilities/payments", [CLEAN], purpose=""),
+            "status",
+            "E400",
+        ),
+        (
+            "financial-database",
+            lambda: exchange("financial-database", "/zxzx/reports", [CLEAN]),
+            "status",
+            "E403",
+        ),
     ],
 )
 async def test_consent_and_reason_are_demanded(
@@ -607,6 +840,14 @@ FIRMS = [CAST["bidder-4"].key, *(f"91990100F{number:07d}XX" for number in range(
             "9413",
         ),
         ("court", lambda n: court(FIRMS[:n]), 20, "code", 0, 413),
+        (
+            "portals",
+            lambda n: exchange("portals", "/portal/declarations", FIRMS[:n]),
+            50,
+            "status",
+            "0",
+            "E413",
+        ),
     ],
 )
 async def test_batches_end_where_the_interface_says(
@@ -876,13 +1117,15 @@ def test_the_population_has_all_kinds_and_every_table_has_records() -> None:
         assert set(getattr(population.records, table.name)) <= known
 
 
-def test_government_bodies_have_a_registration_and_nothing_else() -> None:
+def test_government_bodies_have_what_is_kept_of_them_and_nothing_else() -> None:
     population = populate(subjects=1000, seed=3, today=TODAY)
     bodies = {subject.key for subject in population.subjects if subject.kind == "GOV"}
     assert bodies
+    kept = {"registrations", "contracts", "official_dishonesty", "repairs"}
     for table in fields(Records):
         found = bodies & set(getattr(population.records, table.name))
-        assert found == (bodies if table.name == "registrations" else set())
+        assert bool(found) == (table.name in kept), table.name
+    assert bodies <= set(population.records.registrations)
 
 
 def check_value(code: str) -> int:
@@ -943,7 +1186,25 @@ def test_the_cast_carries_what_its_description_promises() -> None:
     assert len(population.subjects) == len(CAST)
     clean = {table.name for table in fields(Records) if CLEAN in getattr(records, table.name)}
     adverse = {"penalties", "serious", "insurance_arrears", "abnormal", "tax_arrears", "enforcement"}
-    assert clean == {table.name for table in fields(Records)} - adverse - {"market_a_persons"}
+    adverse |= {"compulsions", "false_statements", "judgments", "crimes", "rights", "repairs"}
+    of_others = {"market_a_persons", "titles", "official_dishonesty", "institution_reports"}
+    of_others |= {"abnormal_activities", "abnormal_institutions", "portal_commitments", "customs_grades"}
+    of_the_district = {"county_acts", "county_rewards", "county_compliance"}
+    everything = {table.name for table in fields(Records)}
+    assert clean == everything - adverse - of_others - of_the_district
+    individual = CAST["individual"].key
+    [handed_up] = {fact.number for fact in records.county_acts[individual]}
+    for higher in (records.city_acts, records.acts):
+        assert handed_up in {fact.number for fact in higher[individual]}
+    [repair] = records.repairs[CAST["bidder-3"].key]
+    [repaired] = records.penalties[CAST["bidder-3"].key]
+    assert (repair.number, repair.repaired) == (repaired.number, repaired.repaired)
+    terms = [fact.term_ends for fact in records.crimes[CAST["cooperative"].key]]
+    assert [term < TODAY - timedelta(days=5 * 366) for term in terms] == [True, False]
+    assert [fact.repaired is None for fact in records.official_dishonesty[CAST["government"].key]] == [
+        True,
+        False,
+    ]
     assert [fact.repaired for fact in records.penalties[CAST["bidder-3"].key]] == [TODAY - timedelta(days=20)]
     assert {fact.degree for facts in records.penalties.values() for fact in facts} == {
         "MINOR",
@@ -967,6 +1228,8 @@ ONE_OF_EACH: dict[str, Callable[[], httpx.Request]] = {
     **{source: request_for for source, request_for, _, _ in reversed(ANSWERS)},
 }
 
+EXCHANGING = list(SOURCES)[list(SOURCES).index("city-platform") :]
+
 FAILURES: dict[str, tuple[int, str, object]] = {
     "provincial-platform": (200, "code", "300"),
     "public-security": (500, "result", 0),
@@ -981,6 +1244,8 @@ FAILURES: dict[str, tuple[int, str, object]] = {
     "market-a": (200, "Status", "199"),
     "market-b": (200, "error_code", 300001),
     "association": (200, "code", 500),
+    **dict.fromkeys(EXCHANGING, (200, "status", "E500")),
+    "customs": (500, "fault", "s:Server"),
 }
 
 
@@ -1230,6 +1495,19 @@ def test_applications_have_their_documented_order() -> None:
         "department-registers",
         "bank-registers",
         "consent-service",
+        "city-platform",
+        "county-platform",
+        "enterprise-publicity",
+        "credit-china",
+        "contract-performance",
+        "civil-affairs",
+        "staffing-office",
+        "customs",
+        "ip-office",
+        "utilities",
+        "portals",
+        "financing-platform",
+        "financial-database",
     )
 
 

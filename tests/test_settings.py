@@ -77,6 +77,14 @@ def test_identity_is_all_that_must_be_set(tmp_path: Path) -> None:
         (IDENTITY + "[explorer]\ndemo_issuer = 'ftp://127.0.0.1'", "explorer.demo_issuer", "an http or https address"),
         (IDENTITY + "[explorer]\ndemo_issuer = 'http://127.0.0.1@id.example'", "explorer.demo_issuer", "on loopback"),
         (IDENTITY + "[log]\nlevel = 'verbose'", "log.level", "DEBUG|INFO|WARNING|ERROR"),
+        (IDENTITY + "[log]\nrequests = 1", "log.requests", "Expected `bool`, got `int`"),
+        (IDENTITY + "token_cache_seconds = -1", "identity.token_cache_seconds", ">= 0"),
+        (IDENTITY + "token_cache_seconds = 3601", "identity.token_cache_seconds", "<= 3600"),
+        (IDENTITY + "[server]\nworkers = -1", "server.workers", ">= 0"),
+        (IDENTITY + "[server]\nworkers = 257", "server.workers", "<= 256"),
+        (IDENTITY + "[documents]\nmanifest = 3", "documents.manifest", "Expected `str`, got `int`"),
+        (IDENTITY + "[documents]\nonly_registered = true", "documents.only_registered", "needs documents.manifest"),
+        (IDENTITY + "[metrics]\nport = 65536", "metrics.port", "<= 65535"),
         (IDENTITY.replace("https://id.example/jwks", "http://id.example/jwks"), "identity.jwks_url", "over https, or from loopback"),
         (IDENTITY.replace("https://id.example/jwks", "/jwks"), "identity.jwks_url", "an http or https address"),
         (IDENTITY.replace("https://id.example/jwks", "https://"), "identity.jwks_url", "an http or https address"),
@@ -211,6 +219,8 @@ def test_relative_paths_follow_the_file(tmp_path: Path) -> None:
     assert settings.ledger.path == str(tmp_path / "data/l.sqlite")
     assert settings.ledger.key_file == str(tmp_path / "ledger.key")
     assert settings.sources.directory == str(tmp_path / "mine")
+    documents = load(tmp_path, IDENTITY + '[documents]\nmanifest = "m.json"').documents
+    assert documents.manifest == str(tmp_path / "m.json")
     assert settings.policy.bundle == str(tmp_path / "province")
 
 

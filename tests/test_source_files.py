@@ -21,12 +21,15 @@ from policies.catalogue import (
     Arrears,
     ContributionPayment,
     EnforcementDefault,
+    FinancialReport,
     IdentityMatch,
     MarketCredit,
     Penalty,
     PersonMarketCredit,
     Registration,
+    RightsState,
     TaxPayment,
+    UtilityPayment,
     fields_of,
 )
 from policies.identifiers import SubjectKey
@@ -42,7 +45,7 @@ title = "Demo"
 chinese = "演示"
 owner = "COURT"
 kind = "EXTERNAL"
-url = "http://127.0.0.1:1"
+url = "https://demo.example"
 
 [secrets]
 key = { env = "DEMO_KEY", default = "sandbox-key" }
@@ -101,10 +104,10 @@ MISTAKES = [
     ('id = "demo"', 'id = "De mo"', "id"),
     ('owner = "COURT"', 'owner = "the court"', "owner"),
     ('kind = "EXTERNAL"', 'kind = "FOREIGN"', "kind"),
-    ("http://127.0.0.1:1", "ftp://127.0.0.1", "url"),
-    ("http://127.0.0.1:1", "http://user:pass@127.0.0.1", "url"),
-    ("http://127.0.0.1:1", "http://127.0.0.1:99999", "url"),
-    ("http://127.0.0.1:1", "http://127.0.0.1/?key=1", "url"),
+    ("https://demo.example", "ftp://127.0.0.1", "url"),
+    ("https://demo.example", "http://user:pass@127.0.0.1", "url"),
+    ("https://demo.example", "http://127.0.0.1:99999", "url"),
+    ("https://demo.example", "http://127.0.0.1/?key=1", "url"),
     ('url = "http', 'timeout_seconds = 0\nurl = "http', "timeout_seconds"),
     ('url = "http', 'concurrency = 0\nurl = "http', "concurrency"),
     ('url = "http', 'max_body_bytes = "4 MB"\nurl = "http', "max_body_bytes"),
@@ -172,7 +175,7 @@ def test_a_mistake_refuses_the_file(tmp_path: Path, before: str, after: str, key
     assert (error.file, error.key) == ("demo.toml", key)
     assert error.reason
     assert error.remedy
-    assert str(error) == f"demo.toml: {key}: {error.reason}; {error.remedy}"
+    assert str(error) == f"demo.toml:{error.line}: {key}: {error.reason}; {error.remedy}"
 
 
 def test_the_same_category_is_served_once(tmp_path: Path) -> None:
@@ -283,6 +286,9 @@ NOT_THERE: dict[type, set[str]] = {
     ContributionPayment: LIFECYCLE_COLUMNS,
     MarketCredit: LIFECYCLE_COLUMNS,
     PersonMarketCredit: LIFECYCLE_COLUMNS,
+    UtilityPayment: LIFECYCLE_COLUMNS,
+    FinancialReport: LIFECYCLE_COLUMNS,
+    RightsState: LIFECYCLE_COLUMNS - {"repaired_on"},
     IdentityMatch: LIFECYCLE_COLUMNS | {"marks", "withdrawn_on"},
 }
 FILES = read_sources(SOURCES)
@@ -292,10 +298,13 @@ LOOKUPS = [(file, lookup) for file in FILES.values() for lookup in file.lookup]
 CREDIT = [name for name, file in FILES.items() if file.lookup]
 
 
-def test_the_thirteen_sources_are_there() -> None:
+def test_the_systems_of_the_law_are_there() -> None:
     assert CREDIT == [
-        "association", "court", "ecology", "government-affairs", "housing", "hrss", "market-a", "market-b",
-        "market-regulation", "natural-resources", "provincial-platform", "public-security", "taxation",
+        "association", "city-platform", "civil-affairs", "contract-performance", "county-platform", "court",
+        "credit-china", "customs", "ecology", "enterprise-publicity", "financial-database", "financing-platform",
+        "government-affairs", "housing", "hrss", "ip-office", "market-a", "market-b", "market-regulation",
+        "natural-resources", "portals", "provincial-platform", "public-security", "staffing-office", "taxation",
+        "utilities",
     ]  # fmt: skip
     registers = FILES.keys() - set(CREDIT)
     assert registers == {"bank-registers", "consent-service", "department-registers", "trading-platform"}
@@ -370,6 +379,13 @@ WHO_HAS = [
     ("individual", "REG_ORG", ["provincial-platform"]),
     ("government", "REG_ORG", ["provincial-platform"]),
     ("clean-person", "REG_NP", ["public-security"]),
+    ("social-group", "REG_ORG", ["civil-affairs", "provincial-platform"]),
+    ("institution", "REG_ORG", ["provincial-platform", "staffing-office"]),
+    ("foundation", "ABNORMAL", ["civil-affairs"]),
+    ("institution", "ABNORMAL", ["staffing-office"]),
+    ("cooperative", "EVALUATION", ["customs", "ecology"]),
+    ("foundation", "COMMITMENT", ["portals"]),
+    ("individual", "ADMIN_OTHER", ["city-platform", "county-platform", "provincial-platform"]),
     ("clean", "LICENCE", ["market-regulation", "natural-resources"]),
     ("individual", "LICENCE", ["market-regulation"]),
     ("clean-person", "LICENCE", ["market-regulation"]),
@@ -511,6 +527,15 @@ async def test_fields_of_persons_that_must_not_travel_do_not(sources: Sources) -
     assert not {name for record in answer.records for name in record.__struct_fields__ if "score" in name}
 
 
+async def test_the_score_of_the_financial_database_does_not_travel(sources: Sources) -> None:
+    for role in ("clean", "clean-person"):
+        [[answer]] = await sources.fetch([ask(subject(role), "FINANCIAL_DB")], deadline=30)
+        [report] = answer.records
+        # Telephone, score and the columns of publication and repair, which a report has not.
+        assert answer.dropped == 2 + len(LIFECYCLE_COLUMNS)
+        assert not {name for name in report.__struct_fields__ if "score" in name}
+
+
 async def test_a_registration_is_found_by_its_former_number(sources: Sources) -> None:
     member = CAST["clean"]
     assert member.registration_number
@@ -541,9 +566,14 @@ async def test_without_consent_the_sources_refuse_and_the_subject_itself_needs_n
 
 
 async def test_wrong_secrets_are_refused_by_every_source(sandbox: Sandbox) -> None:
-    environment = {reference.env: "wrong" for file in FILES.values() for reference in file.secrets.values()}
+    environment = {
+        reference.env: "wrong"
+        for file in FILES.values()
+        for reference in file.secrets.values()
+        if reference.env is not None
+    }
     sources = Sources.load(SOURCES, urls={name: sandbox.urls[name] for name in FILES}, secrets=environment)
-    organisation, person = subject("clean"), subject("clean-person")
+    organisation, person = subject("bidder-2"), subject("clean-person")
     asks = [ask(organisation, category) for category, kind in SECTION_OF if kind is SubjectKind.ORG]
     codes: dict[str, set[str]] = {}
     for answers in await sources.fetch([*asks, ask(person, "REG_NP")], deadline=30):

@@ -78,6 +78,8 @@ def fields_shown(category: str, kind: SubjectKind, level: Level) -> set[str]:
     fields = fields_of(section.record) if section else ()
     if level is Level.PUBLIC:
         return {field.name for field in fields if field.shown.published}
+    if level is Level.PASS_THROUGH:
+        return {field.name for field in fields}
     shown = REACH[: REACH.index(level) + 1] if level in REACH else ()
     return {field.name for field in fields if field.shown.at in shown}
 

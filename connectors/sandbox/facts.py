@@ -272,6 +272,225 @@ class SelfDiscipline(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Act(Fact):
+    """A confirmation, levy, payment, adjudication, compensation or inspection."""
+
+    kind: str
+    document: str
+    matter: str
+    decided: date
+    authority: str
+    result: str
+    content: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward(Fact):
+    """An administrative reward."""
+
+    title: str
+    document: str
+    awarded: date
+    authority: str
+    content: str
+    facts: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compulsion(Adverse):
+    """A compulsory measure or a forced execution."""
+
+    kind: str
+    document: str
+    authority: str
+    manner: str
+    facts: str
+    legal_basis: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgment(Adverse):
+    """An effective judgment, ruling, conciliation or award."""
+
+    kind: str
+    case: str
+    court: str
+    cause: str
+    effective: date
+    outcome: Outcome
+    result: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crime(Adverse):
+    """A crime found in an effective judgment."""
+
+    case: str
+    court: str
+    charge: str
+    effective: date
+    sentence: str
+    term_ends: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FalseStatement(Adverse):
+    """False material, or facts concealed."""
+
+    kind: str
+    document: str
+    matter: str
+    authority: str
+    facts: str
+    consequence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract(Fact):
+    """A contract and its performance."""
+
+    contract: str
+    kind: str
+    project: str
+    role: str
+    signed: date
+    due: date
+    outcome: Outcome
+    authority: str
+    conduct: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charity(Fact):
+    """A donation, voluntary service or brave act."""
+
+    kind: str
+    title: str
+    done: date
+    authority: str
+    document: str
+    hours: int
+    content: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Title(Fact):
+    """A professional title or vocational qualification of a person."""
+
+    kind: str
+    title: str
+    level: str
+    subject_field: str
+    certificate: str
+    awarded: date
+    valid_until: date
+    authority: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Property(Fact):
+    """A registered right of intellectual property."""
+
+    kind: str
+    registration: str
+    title: str
+    registered: date
+    valid_until: date
+    authority: str
+    status: str
+    pledge: str | None
+
+    @property
+    def pledged(self) -> bool:
+        """Whether a pledge is registered."""
+        return self.pledge is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compliance(Fact):
+    """What a department found on the keeping of a law."""
+
+    domain: str
+    period: str
+    law: str
+    result: str
+    decided: date
+    authority: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voluntary(Fact):
+    """What a subject says of itself."""
+
+    kind: str
+    title: str
+    declared: date
+    declared_open: bool
+    verified: bool
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfficialDishonesty(Adverse):
+    """Dishonesty of a government body or of its staff; `excuse` is the reason it gave for a breach."""
+
+    origin: str
+    document: str
+    authority: str
+    domain: str
+    excuse: str
+    facts: str
+    content: str
+    responsible: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utility(Fact):
+    """Water, electricity, gas or heat of a month."""
+
+    kind: str
+    period: str
+    status: str
+    address: str
+    amount: Decimal
+    paid: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditReport(Fact):
+    """A report of the financial credit database, beside a score that must never travel on."""
+
+    report: str
+    reported: date
+    reason: str
+    accounts: int
+    overdue: int
+    statement: str
+    score: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights(Fact):
+    """An objection, repair or withdrawal: `number`, provider and lifecycle are those of the record it is about."""
+
+    kind: str
+    category: str
+    case: str
+    stage: str
+    filed: date
+    settled: date | None
+    authority: str
+    outcome: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
     """Every record of every subject, by the subject's key."""
 
@@ -298,3 +517,35 @@ class Records:
     market_a_persons: dict[str, list[PersonStatement]] = field(default_factory=dict)
     market_b: dict[str, list[MarketStatement]] = field(default_factory=dict)
     self_discipline: dict[str, list[SelfDiscipline]] = field(default_factory=dict)
+    acts: dict[str, list[Act]] = field(default_factory=dict)
+    rewards: dict[str, list[Reward]] = field(default_factory=dict)
+    compulsions: dict[str, list[Compulsion]] = field(default_factory=dict)
+    false_statements: dict[str, list[FalseStatement]] = field(default_factory=dict)
+    compliance: dict[str, list[Compliance]] = field(default_factory=dict)
+    official_dishonesty: dict[str, list[OfficialDishonesty]] = field(default_factory=dict)
+    rights: dict[str, list[Rights]] = field(default_factory=dict)
+    repairs: dict[str, list[Rights]] = field(default_factory=dict)
+    judgments: dict[str, list[Judgment]] = field(default_factory=dict)
+    crimes: dict[str, list[Crime]] = field(default_factory=dict)
+    titles: dict[str, list[Title]] = field(default_factory=dict)
+    contracts: dict[str, list[Contract]] = field(default_factory=dict)
+    published_contracts: dict[str, list[Contract]] = field(default_factory=dict)
+    annual_reports: dict[str, list[Compliance]] = field(default_factory=dict)
+    institution_reports: dict[str, list[Compliance]] = field(default_factory=dict)
+    customs_compliance: dict[str, list[Compliance]] = field(default_factory=dict)
+    charity: dict[str, list[Charity]] = field(default_factory=dict)
+    properties: dict[str, list[Property]] = field(default_factory=dict)
+    voluntary: dict[str, list[Voluntary]] = field(default_factory=dict)
+    utilities: dict[str, list[Utility]] = field(default_factory=dict)
+    shared_utilities: dict[str, list[Utility]] = field(default_factory=dict)
+    credit_reports: dict[str, list[CreditReport]] = field(default_factory=dict)
+    city_acts: dict[str, list[Act]] = field(default_factory=dict)
+    city_rewards: dict[str, list[Reward]] = field(default_factory=dict)
+    city_compliance: dict[str, list[Compliance]] = field(default_factory=dict)
+    county_acts: dict[str, list[Act]] = field(default_factory=dict)
+    county_rewards: dict[str, list[Reward]] = field(default_factory=dict)
+    county_compliance: dict[str, list[Compliance]] = field(default_factory=dict)
+    abnormal_activities: dict[str, list[Abnormal]] = field(default_factory=dict)
+    abnormal_institutions: dict[str, list[Abnormal]] = field(default_factory=dict)
+    portal_commitments: dict[str, list[Commitment]] = field(default_factory=dict)
+    customs_grades: dict[str, list[Evaluation]] = field(default_factory=dict)

@@ -220,7 +220,7 @@ class Filing:
             provider="示例市行政审批服务管理局",
             published=self.ago(committed),
             published_until=self.ago(due - 1095),
-            commitment_number=f"CNS{number[-6:]}",
+            commitment_number=f"CNS{prefix}{number[-6:]}",
             kind=kind,
             matter="000131002000",
             content="所提交材料真实，并在期限内达到示例条件",

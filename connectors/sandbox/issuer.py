@@ -131,6 +131,34 @@ PERSONAS: dict[str, Persona] = {
         purposes=("SELF", "PUBLIC_VIEW"),
         subject={"resident_number": SYNTHETIC_PERSON[0], "name": SYNTHETIC_PERSON[1]},
     ),
+    "clean-person": Persona(
+        unit="natural-person",
+        unit_name="本人",
+        caller_type="SUBJECT",
+        purposes=("SELF", "PUBLIC_VIEW"),
+        subject={"resident_number": "99010519850607123X", "name": "例守信"},
+    ),
+    "cooperative": Persona(
+        unit="93990105FAKE0003X2",
+        unit_name="示例区虚构种植专业合作社",
+        caller_type="SUBJECT",
+        purposes=("SELF", "PUBLIC_VIEW"),
+        subject={"credit_code": "93990105FAKE0003X2"},
+    ),
+    "individual-business": Persona(
+        unit="92990105FAKE00021D",
+        unit_name="示例区虚构小吃店",
+        caller_type="SUBJECT",
+        purposes=("SELF", "PUBLIC_VIEW"),
+        subject={"credit_code": "92990105FAKE00021D"},
+    ),
+    "government-body": Persona(
+        unit="11990000FAKE000483",
+        unit_name="虚构省示例事务局",
+        caller_type="SUBJECT",
+        purposes=("SELF", "PUBLIC_VIEW"),
+        subject={"credit_code": "11990000FAKE000483"},
+    ),
     "court": Persona(
         unit="11990000FAKE90039T",
         unit_name="示例省高级人民法院",
@@ -171,7 +199,17 @@ PERSONAS: dict[str, Persona] = {
 CLIENTS: dict[str, Client] = {
     "market-regulation-bureau": Client("sandbox-market-regulation-bureau", ("market-regulation-bureau",)),
     "first-bank": Client("sandbox-first-bank", ("first-bank",)),
-    "subject-portal": Client("sandbox-subject-portal", ("subject-portal", "natural-person")),
+    "subject-portal": Client(
+        "sandbox-subject-portal",
+        (
+            "subject-portal",
+            "natural-person",
+            "clean-person",
+            "cooperative",
+            "individual-business",
+            "government-body",
+        ),
+    ),
     "court": Client("sandbox-court", ("court",)),
     "credit-authority": Client("sandbox-credit-authority", ("credit-authority",)),
     "public": Client("sandbox-public", ("public",)),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
+from connectors.sandbox import dossiers
 from connectors.sandbox.cast import CAST, Member, file_cast
 from connectors.sandbox.facts import Degree, Dispute, Outcome, Records, Registration, Subject
 from connectors.sandbox.filing import Filing
@@ -49,6 +50,17 @@ class Population:
     subjects: tuple[Subject, ...]
     records: Records
 
+    def registered_by(self, codes: str, authority: str) -> dict[str, list[Registration]]:
+        """The synthetic registrations whose credit code begins so, as that authority keeps them."""
+        return {
+            subject.key: [
+                replace(filed, provider=authority, registrar=authority)
+                for filed in self.records.registrations[subject.key]
+            ]
+            for subject in self.subjects
+            if subject.key.startswith(codes) and subject.key in self.records.registrations
+        }
+
     def with_registrations(self, loaded: list[Registration]) -> "Population":
         """The same population, with more registrations at the provincial platform."""
         registrations = dict(self.records.registrations)
@@ -63,7 +75,12 @@ def populate(*, subjects: int, seed: int, today: date) -> Population:
     file_cast(filing)
     everyone = [Subject(kind=member.kind, key=member.key, name=member.name) for member in CAST.values()]
     draw = _Draw(filing, random.Random(seed))
-    everyone.extend(draw.subject(serial) for serial in range(1, subjects - len(everyone) + 1))
+    drawn = [draw.subject(serial) for serial in range(1, subjects - len(everyone) + 1)]
+    everyone.extend(drawn)
+    # A generator of its own: what the first one draws stays the same.
+    further = _Dossiers(filing, random.Random(seed + 1))
+    for subject in drawn:
+        further.of(subject)
     return Population(today, tuple(everyone), filing.records)
 
 
@@ -234,3 +251,132 @@ class _Draw:
         """A number of days with that chance, else nothing; draws alike in both cases."""
         drawn, days = self._rng.random(), self._rng.randint(least, most)
         return days if drawn < chance else None
+
+
+class _Dossiers:
+    """Draws what `dossiers` files of a drawn subject."""
+
+    def __init__(self, filing: Filing, rng: random.Random) -> None:
+        self._filing = filing
+        self._rng = rng
+
+    def of(self, subject: Subject) -> None:
+        """File what this kind of subject has; a body of government has contracts and its own dishonesty."""
+        key = subject.key
+        if subject.kind == "GOV":
+            self._contract(key, "采购人")
+            self._official_dishonesty(key)
+            return
+        self._acts(key)
+        self._adverse(key)
+        self._goods(key)
+        if subject.kind == "NP":
+            self._person(key)
+        else:
+            self._operations(key)
+        if subject.kind == "ORG" and self._happens(0.05):
+            dossiers.charity(self._filing, key, "慈善捐赠", done=self._days(2000))
+
+    def _happens(self, chance: float) -> bool:
+        return self._rng.random() < chance
+
+    def _days(self, most: int, least: int = 20) -> int:
+        return self._rng.randint(least, most)
+
+    def _acts(self, key: str) -> None:
+        if self._happens(0.3):
+            kind = self._rng.choice(("行政检查", "行政确认", "行政给付", "行政征收"))
+            dossiers.act(self._filing, key, kind, decided=self._days(2200))
+        if self._happens(0.06):
+            dossiers.reward(self._filing, key, awarded=self._days(2000))
+        for level in ("city", "county"):
+            if self._happens(0.05):
+                dossiers.act(self._filing, key, "行政检查", decided=self._days(900), table=f"{level}_acts")
+            if self._happens(0.03):
+                dossiers.reward(self._filing, key, awarded=self._days(900), table=f"{level}_rewards")
+
+    def _adverse(self, key: str) -> None:
+        filing = self._filing
+        if self._happens(0.04):
+            kind = self._rng.choice(("行政强制措施", "行政强制执行"))
+            dossiers.compulsion(filing, key, kind, decided=self._days(1500))
+        if self._happens(0.06):
+            dossiers.judgment(filing, key, self._rng.choice(tuple(Outcome)), decided=self._days(1500, 30))
+        if self._happens(0.03):
+            dossiers.false_statement(filing, key, "提供虚假材料", decided=self._days(1500))
+        if self._happens(0.02) and not key.startswith("92"):
+            dossiers.crime(filing, key, decided=self._days(2000, 400), term_ends=self._days(390, -300))
+        for about in filing.records.penalties.get(key, []):
+            if about.repaired is not None:
+                dossiers.right(filing, key, "信用修复", about, "PENALTY", filed=40, table="repairs")
+            elif about.disputes or about.withdrawn is not None:
+                kind = "异议" if about.disputes else "撤销"
+                dossiers.right(filing, key, kind, about, "PENALTY", filed=100)
+
+    def _goods(self, key: str) -> None:
+        filing = self._filing
+        if self._happens(0.1):
+            kind = self._rng.choice(("专利", "商标", "软件著作权", "地理标志"))
+            dossiers.intellectual_property(
+                filing, key, kind, registered=self._days(3000), pledged=self._happens(0.2)
+            )
+        if self._happens(0.05):
+            outcome = self._rng.choice(tuple(Outcome))
+            dossiers.portal_commitment(
+                filing, key, outcome, committed=self._days(500, 90), due=self._days(80)
+            )
+        if self._happens(0.08):
+            dossiers.voluntary(filing, key, declared=self._days(600), declared_open=self._happens(0.5))
+        if self._happens(0.3):
+            dossiers.credit_report(
+                filing, key, accounts=self._rng.randint(1, 9), overdue=self._rng.choice((0, 0, 1))
+            )
+
+    def _operations(self, key: str) -> None:
+        filing = self._filing
+        tables = (
+            "compliance",
+            "city_compliance",
+            "county_compliance",
+            "annual_reports",
+            "customs_compliance",
+        )
+        for table in tables:
+            if self._happens(0.05):
+                dossiers.compliance(filing, key, decided=self._days(1800), table=table)
+        if key.startswith("12"):
+            if self._happens(0.5):
+                dossiers.compliance(filing, key, decided=self._days(700), table="institution_reports")
+            if self._happens(0.4):
+                dossiers.abnormal(filing, key, listed=self._days(900), table="abnormal_institutions")
+        if key.startswith("5") and self._happens(0.3):
+            dossiers.abnormal(filing, key, listed=self._days(900, 400), removed=self._days(300))
+        if key.startswith("91") and self._happens(0.05):
+            dossiers.customs_grade(filing, key, evaluated=self._days(900))
+        if self._happens(0.1):
+            self._contract(key, "供应商")
+        if self._happens(0.03):
+            dossiers.contract(filing, key, Outcome.PENDING, signed=100, due=-100, table="published_contracts")
+        if self._happens(0.3):
+            kind = self._rng.choice(("自来水", "电力", "燃气", "供热"))
+            dossiers.utilities(filing, key, kind, months=3)
+        if self._happens(0.05):
+            dossiers.utilities(filing, key, "电力", months=2, table="shared_utilities")
+
+    def _person(self, key: str) -> None:
+        filing = self._filing
+        if self._happens(0.3):
+            dossiers.title(filing, key, awarded=self._days(4000), valid_days=self._rng.choice((1095, None)))
+        if self._happens(0.15):
+            dossiers.charity(filing, key, "志愿服务", done=self._days(1500))
+        if self._happens(0.02):
+            self._official_dishonesty(key)
+
+    def _contract(self, key: str, role: str) -> None:
+        signed = self._days(1200, 200)
+        outcome = self._rng.choice(tuple(Outcome))
+        dossiers.contract(self._filing, key, outcome, signed=signed, due=signed - self._days(190), role=role)
+
+    def _official_dishonesty(self, key: str) -> None:
+        origin = self._rng.choice(("司法裁判", "行政处罚", "处分", "问责处理"))
+        dossiers.official_dishonesty(self._filing, key, decided=self._days(1500), origin=origin)

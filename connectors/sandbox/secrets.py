@@ -47,3 +47,17 @@ BANK_APP = "sandbox-bank-app"
 BANK_SECRET = "sandbox-bank-secret"  # noqa: S105
 
 CONSENT_TOKEN = "sandbox-consent-token"  # noqa: S105
+
+CITY_PLATFORM_SECRET = "sandbox-city-platform-secret"  # noqa: S105
+COUNTY_PLATFORM_SECRET = "sandbox-county-platform-secret"  # noqa: S105
+ENTERPRISE_PUBLICITY_SECRET = "sandbox-enterprise-publicity-secret"  # noqa: S105
+CREDIT_CHINA_SECRET = "sandbox-credit-china-secret"  # noqa: S105
+CONTRACT_PERFORMANCE_SECRET = "sandbox-contract-performance-secret"  # noqa: S105
+IP_OFFICE_SECRET = "sandbox-ip-office-secret"  # noqa: S105
+UTILITIES_SECRET = "sandbox-utilities-secret"  # noqa: S105
+PORTALS_SECRET = "sandbox-portals-secret"  # noqa: S105
+FINANCING_PLATFORM_SECRET = "sandbox-financing-platform-secret"  # noqa: S105
+FINANCIAL_DATABASE_SECRET = "sandbox-financial-database-secret"  # noqa: S105
+CIVIL_AFFAIRS_SECRET = "sandbox-civil-affairs-secret"  # noqa: S105
+STAFFING_OFFICE_SECRET = "sandbox-staffing-office-secret"  # noqa: S105
+CUSTOMS_SECRET = "sandbox-customs-secret"  # noqa: S105

@@ -33,21 +33,35 @@ from connectors.sandbox.registrations import load_registrations
 from connectors.sandbox.source import Meter, Source, answer
 from connectors.sandbox.sources import (
     association,
+    civil_affairs,
+    contract_performance,
     court,
+    credit_china,
+    customs,
     ecology,
+    enterprise_publicity,
+    financial_database,
+    financing_platform,
     government_affairs,
     housing,
     hrss,
+    ip_office,
+    local_platforms,
     market_a,
     market_b,
     market_regulation,
     natural_resources,
+    portals,
     provincial_platform,
     public_security,
+    staffing_office,
     taxation,
+    utilities,
 )
 
-SOURCES: Mapping[str, Callable[[Population, Meter], Source]] = {
+_Create = Callable[[Population, Meter], Source]
+
+_FIRST: Mapping[str, _Create] = {
     "provincial-platform": provincial_platform.create,
     "public-security": public_security.create,
     "hrss": hrss.create,
@@ -62,19 +76,38 @@ SOURCES: Mapping[str, Callable[[Population, Meter], Source]] = {
     "market-b": market_b.create,
     "association": association.create,
 }
-"""The sources of credit information by id, in the order of their ports."""
 
-REGISTERS: Mapping[str, Callable[[Population, Meter], Source]] = {
+_LATER: Mapping[str, _Create] = {
+    "city-platform": local_platforms.create_city,
+    "county-platform": local_platforms.create_county,
+    "enterprise-publicity": enterprise_publicity.create,
+    "credit-china": credit_china.create,
+    "contract-performance": contract_performance.create,
+    "civil-affairs": civil_affairs.create,
+    "staffing-office": staffing_office.create,
+    "customs": customs.create,
+    "ip-office": ip_office.create,
+    "utilities": utilities.create,
+    "portals": portals.create,
+    "financing-platform": financing_platform.create,
+    "financial-database": financial_database.create,
+}
+
+SOURCES: Mapping[str, _Create] = {**_FIRST, **_LATER}
+"""The sources of credit information by id."""
+
+REGISTERS: Mapping[str, _Create] = {
     "trading-platform": trading_platform.create,
     "department-registers": department_registers.create,
     "bank-registers": bank_registers.create,
 }
-"""The registers of evidence by id, in the order of their ports."""
+"""The registers of evidence by id."""
 
 CONSENT_SERVICE = "consent-service"
 """The register of authorizations, which shares its state with the issuer."""
 
-NAMES = ("admin", "issuer", *SOURCES, *REGISTERS, CONSENT_SERVICE)
+# A port never moves: what came later stands at the end.
+NAMES = ("admin", "issuer", *_FIRST, *REGISTERS, CONSENT_SERVICE, *_LATER)
 """Every application, in the order of the ports: admin is base + 0, issuer base + 1, and so on."""
 
 _HIGHEST_PORT = 65_535

@@ -52,27 +52,39 @@ class Source:
     failure: Callable[[], Response]
 
 
+def json_row(row: dict[str, Any]) -> orjson.Fragment:
+    """A row as JSON."""
+    return orjson.Fragment(orjson.dumps(row))
+
+
 class Table(Generic[F]):
     """A table of one source: the records of each subject under the source's column names.
 
-    `row` writes one record of the subject with that key. Rows are rendered when first asked for.
+    `row` writes one record of the subject with that key, `render` puts it into the form of the answer. Rows are
+    rendered when first asked for.
     """
 
-    def __init__(self, records: Mapping[str, Sequence[F]], row: Callable[[str, F], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        records: Mapping[str, Sequence[F]],
+        row: Callable[[str, F], dict[str, Any]],
+        render: Callable[[dict[str, Any]], Any] = json_row,
+    ) -> None:
         self._records = records
         self._row = row
-        self._rendered: dict[str, list[orjson.Fragment]] = {}
+        self._render = render
+        self._rendered: dict[str, list[Any]] = {}
 
-    def of(self, keys: Iterable[str]) -> list[orjson.Fragment]:
+    def of(self, keys: Iterable[str]) -> list[Any]:
         """The rendered records of these subjects, in their order; none for a subject without records."""
         return [row for key in dict.fromkeys(keys) for row in self._rows(key)]
 
-    def _rows(self, key: str) -> list[orjson.Fragment]:
+    def _rows(self, key: str) -> list[Any]:
         rows = self._rendered.get(key)
         if rows is None:
             if key not in self._records:
                 return []
-            rows = [orjson.Fragment(orjson.dumps(self._row(key, record))) for record in self._records[key]]
+            rows = [self._render(self._row(key, record)) for record in self._records[key]]
             self._rendered[key] = rows
         return rows
 

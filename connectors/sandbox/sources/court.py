@@ -1,4 +1,4 @@
-"""Court, dishonest persons subject to enforcement 失信被执行人: interface document.
+"""Court, dishonest persons subject to enforcement 失信被执行人, judgments and crimes: interface document.
 
 Transport
     ``POST`` with a JSON body, up to 20 subjects a call.
@@ -14,6 +14,9 @@ Authentication
     ZJHM (code or number), XM, AJBS (record), TGDW (provider), YYZT (disputes), FBRQ (published and entered), PBRQ (published
     until), XFRQ (repaired), CXRQ (withdrawn), MDMC (list), PGRQ (removed), LRSY (reason), JDSH (decision), JDFY (authority),
     AH (case), ZXFY (court), ZXYJ (document enforced), YW (obligation), LXQK (performance), SXXW (conduct), LXDH.
+``/zxgk/cpws`` (effective judgments) and ``/zxgk/xsfz`` (crimes)
+    Request and answer as above, with the columns of the exchange standard (`connectors.sandbox.exchange`,
+    `connectors.sandbox.tables`); days ``9999-12-31`` have no end.
 Codes
     ``code`` 0 ok; 400 malformed (HTTP 400); 401; 404 nobody listed; 413 over 20 (HTTP 400); 500 failure (HTTP 500).
 """
@@ -26,7 +29,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from connectors.sandbox import secrets
+from connectors.sandbox import secrets, tables
+from connectors.sandbox.exchange import row_of
 from connectors.sandbox.facts import Enforcement
 from connectors.sandbox.formats import DASHED, Days, dispute_codes
 from connectors.sandbox.population import Population
@@ -40,7 +44,12 @@ _CREDENTIALS = base64.b64encode(f"{secrets.COURT_KEY}:".encode()).decode()
 
 def create(population: Population, meter: Meter) -> Source:
     """The court's list over a population."""
-    table = Table(population.records.enforcement, _enforcement)
+    records = population.records
+    rows_at: dict[str, Table[Any]] = {
+        "/zxgk/sxbzxr": Table(records.enforcement, _enforcement),
+        "/zxgk/cpws": Table(records.judgments, row_of(tables.JUDGMENTS)),
+        "/zxgk/xsfz": Table(records.crimes, row_of(tables.CRIMES)),
+    }
 
     async def entries(request: Request) -> Response:
         if request.headers.get("Authorization") != f"Basic {_CREDENTIALS}":
@@ -52,12 +61,12 @@ def create(population: Population, meter: Meter) -> Source:
         if len(keys) > BATCH:
             return _failed(400, 413, f"zjhmList：最多{BATCH}个")
         meter.note(request, keys)
-        rows = table.of(keys)
+        rows = rows_at[request.url.path].of(keys)
         if not rows:
             return _failed(404, 404, "无记录")
         return answer({"code": 0, "msg": "", "data": rows})
 
-    routes = [Route("/zxgk/sxbzxr", entries, methods=["POST"])]
+    routes = [Route(path, entries, methods=["POST"]) for path in rows_at]
     return Source(Starlette(routes=routes), lambda: _failed(500, 500, "internal error"))
 
 

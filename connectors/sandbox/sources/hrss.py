@@ -4,7 +4,7 @@ Transport
     ``POST`` with a JSON body, one subject a call; the HTTP status is always 200.
 Authentication
     Header ``Authorization: Bearer <token>``.
-``/api/hrss/v1/payments`` and ``/api/hrss/v1/arrears``
+``/api/hrss/v1/payments``, ``/api/hrss/v1/arrears`` and ``/api/hrss/v1/titles``
     Request ``{"idType": "01", "idNo": "91990100FAKE00013D", "page": 1, "rows": 50}``; ``idType`` 01 credit code,
     02 resident number; pages from 1, at most 50 rows.
     Answer ``{"errcode": 0, "errmsg": "ok", "result": {"total": 12, "list": [{...}]}}``; no data is ``total`` 0.
@@ -16,11 +16,14 @@ Authentication
     Arrears: idNo, sn, provider, flags, publishFrom, publishTo, repairedOn, cancelledOn, noticeDate, endedOn, degree
     (轻微, 一般, 严重), basisType (司法文书, 行政决定, 其他文书), arrearType (SI), period, owedAmount (yuan, text), agency,
     operatorMobile.
+    Titles: idNo, sn, provider, flags, publishFrom, publishTo, repairedOn, cancelledOn, titleType (职称, 职业资格), titleName,
+    titleLevel, speciality, certNo, issuedOn, validTo, issuer, state, operatorMobile.
 Codes
     ``errcode`` 0 ok; 10001 token; 10002 parameter; 10004 too many rows; 500 failure.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import date
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,7 +32,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from connectors.sandbox import secrets
-from connectors.sandbox.facts import Arrears, Basis, Contribution, Degree, Fact
+from connectors.sandbox.facts import ENDLESS, Arrears, Basis, Contribution, Degree, Fact, Title
 from connectors.sandbox.formats import epoch_ms, http_date, updated, yuan
 from connectors.sandbox.population import Population
 from connectors.sandbox.source import Meter, Source, Table, answer, json_object
@@ -47,6 +50,7 @@ def create(population: Population, meter: Meter) -> Source:
     tables: dict[str, Table[Any]] = {
         "/api/hrss/v1/payments": Table(population.records.insurance_payments, _payment),
         "/api/hrss/v1/arrears": Table(population.records.insurance_arrears, _arrears),
+        "/api/hrss/v1/titles": Table(population.records.titles, _title),
     }
     routes = [
         Route(path, _endpoint(table, meter, headers), methods=["POST"]) for path, table in tables.items()
@@ -116,3 +120,24 @@ def _arrears(key: str, fact: Arrears) -> dict[str, Any]:
         "owedAmount": yuan(fact.amount),
         "agency": fact.authority,
     }
+
+
+def _title(key: str, fact: Title) -> dict[str, Any]:
+    return _common(key, fact) | {
+        "publishFrom": epoch_ms(fact.published),
+        "publishTo": _end(fact.published_until),
+        "repairedOn": epoch_ms(fact.repaired),
+        "titleType": fact.kind,
+        "titleName": fact.title,
+        "titleLevel": fact.level,
+        "speciality": fact.subject_field,
+        "certNo": fact.certificate,
+        "issuedOn": epoch_ms(fact.awarded),
+        "validTo": _end(fact.valid_until),
+        "issuer": fact.authority,
+        "state": fact.status,
+    }
+
+
+def _end(day: date | None) -> int | None:
+    return None if day == ENDLESS else epoch_ms(day)

@@ -53,6 +53,10 @@ Words
     RYMC, RYJB (1 national, 2 provincial, 3 city, 4 county), SYRQ, SYJG, WSH.
 ``/share/evaluation``
     PJLB (01 comprehensive, 02 industry), PJJG, PJBZ, PJDJ, PJLY, PJRQ, YXQZ.
+``/share/acts``, ``/share/rewards``, ``/share/compulsions``, ``/share/false-statements``, ``/share/compliance``,
+``/share/official-dishonesty``, ``/share/rights``
+    The columns of the exchange standard (`connectors.sandbox.exchange`, `connectors.sandbox.tables`), with its words:
+    null and ``9999-12-31``.
 """
 
 import base64
@@ -67,8 +71,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from connectors.sandbox import secrets
+from connectors.sandbox import secrets, tables
 from connectors.sandbox.counting import COLUMNS, Counting
+from connectors.sandbox.exchange import row_of
 from connectors.sandbox.facts import (
     Basis,
     Commitment,
@@ -135,6 +140,15 @@ class _Platform:
             "/share/commitment": Table(records.commitments, _commitment),
             "/share/honour": Table(records.honours, _honour),
             "/share/evaluation": Table(records.evaluations, _evaluation),
+            "/share/acts": Table(records.acts, row_of(tables.ACTS)),
+            "/share/rewards": Table(records.rewards, row_of(tables.REWARDS)),
+            "/share/compulsions": Table(records.compulsions, row_of(tables.COMPULSIONS)),
+            "/share/false-statements": Table(records.false_statements, row_of(tables.FALSE_STATEMENTS)),
+            "/share/compliance": Table(records.compliance, row_of(tables.COMPLIANCE)),
+            "/share/official-dishonesty": Table(
+                records.official_dishonesty, row_of(tables.OFFICIAL_DISHONESTY)
+            ),
+            "/share/rights": Table(records.rights, row_of(tables.RIGHTS)),
         }
 
     async def records(self, request: Request) -> Response:

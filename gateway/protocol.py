@@ -1,0 +1,144 @@
+"""HTTP/1.1 as uvicorn speaks it, with a short way for the usual request.
+
+uvicorn's own protocol does everything that HTTP may bring: pipelining, `Expect`, HTTP/1.0, bodies in pieces, other
+addresses. Of a request to the endpoint that has come whole, on a connection where nothing else is under way, it needs
+none of that: such a one is answered here without the scope, the events and the messages of ASGI, which cost as much as
+the answer itself. Whatever is not so goes uvicorn's way, from the first byte of its body on.
+"""
+
+import asyncio
+from collections.abc import MutableMapping
+from time import perf_counter
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from gateway.endpoint import GraphQLEndpoint, RawHeaders, Reply
+
+_METHOD: Final = b"POST"
+_ADDRESS: Final = b"/graphql"
+_CLOSE: Final = (b"connection", b"close")
+
+
+class _Exchange:
+    """One request and its answer, with what uvicorn's protocol wants to know of the one under way."""
+
+    __slots__ = ("body", "disconnected", "headers", "keep_alive", "message_event", "response_complete")
+
+    def __init__(self, headers: RawHeaders) -> None:
+        # Trailers come under the same list later: they are no headers of the request.
+        self.headers = [*headers]
+        self.body = bytearray()
+        self.keep_alive = True
+        self.disconnected = False
+        self.response_complete = False
+        self.message_event = asyncio.Event()
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """The body, which is all there, as ASGI would bring it."""
+        return {"type": "http.request", "body": bytes(self.body), "more_body": False}
+
+
+class LeanProtocol(HttpToolsProtocol):
+    """uvicorn's protocol for an application whose `graphql` is the endpoint at `/graphql`."""
+
+    _endpoint: GraphQLEndpoint
+    _coming: _Exchange | None = None
+    """The usual request whose body has not come to its end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Take a new connection."""
+        super().connection_made(transport)
+        self._endpoint = self.app.graphql
+
+    def on_message_begin(self) -> None:
+        """Start a request; uvicorn's scope for it is made when it turns out to be needed."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        """Choose the way."""
+        if self._is_usual():
+            self._coming = _Exchange(self.headers)
+        else:
+            self._hand_back()
+
+    def _is_usual(self) -> bool:
+        parser = self.parser
+        return (
+            self.url == _ADDRESS
+            and parser.get_method() == _METHOD
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+            and not self.expect_100_continue
+            and not self._is_answering()
+        )
+
+    def _is_answering(self) -> bool:
+        under_way: _Exchange | RequestResponseCycle | None = self.cycle
+        return under_way is not None and not under_way.response_complete
+
+    def _hand_back(self, body: bytes = b"") -> None:
+        """Let uvicorn see this request from its beginning, with what has come of its body."""
+        url, headers, waits = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, waits
+        self.headers += headers
+        super().on_headers_complete()
+        if body:
+            super().on_body(body)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if self._coming is None:
+            super().on_body(body)
+        else:
+            self._coming.body += body
+
+    def on_message_complete(self) -> None:
+        """Answer a request that came whole."""
+        exchange, self._coming = self._coming, None
+        if exchange is None:
+            super().on_message_complete()
+            return
+        self.cycle = exchange  # type: ignore[assignment]  # as much of it as the protocol looks at
+        task = self.loop.create_task(self._answer(exchange))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came; a request that is not whole by then goes uvicorn's way."""
+        super().data_received(data)
+        exchange, self._coming = self._coming, None
+        if exchange is not None and not self.transport.is_closing():
+            self._hand_back(bytes(exchange.body))
+
+    async def _answer(self, exchange: _Exchange) -> None:
+        begun = perf_counter()
+        reply = await self._endpoint.reply("POST", exchange.headers, b"", exchange.receive)
+        if self.flow.write_paused and not exchange.disconnected:
+            await self.flow.drain()
+        exchange.response_complete = True
+        if not exchange.disconnected:
+            if _CLOSE in reply.headers:
+                exchange.keep_alive = False
+            self.transport.write(self._head(reply, exchange.keep_alive) + reply.body)
+            if not exchange.keep_alive:
+                self.transport.close()
+            self.on_response_complete()
+        self._endpoint.sent(reply, perf_counter() - begun)
+
+    def _head(self, reply: Reply, keep_alive: bool) -> bytes:
+        lines = [STATUS_LINE[reply.status]]
+        for name, value in (*self.server_state.default_headers, *reply.headers):
+            lines += (name, b": ", value, b"\r\n")
+        if not keep_alive and _CLOSE not in reply.headers:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
