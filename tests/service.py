@@ -1,8 +1,11 @@
 """A real gateway over real sandbox sources, on loopback, for tests."""
 
 import asyncio
+import atexit
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import httpx
 import msgspec
 import uvicorn
 
+import connectors
 from connectors.sandbox.issuer import CLIENTS
 from connectors.sandbox.server import SOURCES, Sandbox
 from gateway.app import Gateway, create_app
@@ -36,6 +40,18 @@ BANK = "first-bank"
 BANK_UNIT = "91990100FAKE90020T"
 
 
+@cache
+def forgiving_sources() -> str:
+    """The installed source files, whose breakers try again at once: what one test did to a source is not the next one's."""
+    copy = tempfile.TemporaryDirectory(prefix="sources-")
+    atexit.register(copy.cleanup)
+    for file in (Path(connectors.__path__[0]) / "sources").glob("*.toml"):
+        text = file.read_text("utf-8")
+        assert "[breaker]" not in text
+        (Path(copy.name) / file.name).write_text(f"{text}\n[breaker]\nseconds = 0.05\n", "utf-8")
+    return copy.name
+
+
 def settings_for(sandbox: Sandbox, folder: Path, **changes: Any) -> Settings:
     """Settings of a gateway whose sources and issuers are the sandbox's."""
     issuer = sandbox.urls["issuer"]
@@ -45,6 +61,7 @@ def settings_for(sandbox: Sandbox, folder: Path, **changes: Any) -> Settings:
             AuthorizationIssuer(issuer=f"{issuer}/authorizations", jwks_url=f"{issuer}/authorizations/jwks"),
         ),
         sources=SourceSettings(
+            directory=forgiving_sources(),
             urls={name: url for name, url in sandbox.urls.items() if name not in ("admin", "issuer")},
         ),
         ledger=LedgerSettings(path=str(folder / "ledger.sqlite"), key_file=str(folder / "ledger.key")),
