@@ -50,7 +50,7 @@ class FaultCode(StrEnum):
     DIMENSION_NOT_TAKEN = "DIMENSION_NOT_TAKEN"
     """The source does not count by one of the dimensions; it was not asked."""
     QUOTA = "QUOTA"
-    """The calls that the source allows the gateway in a day are used up; it was not asked."""
+    """The calls of a day, or the money for them, are used up: by its file, or as the source itself says."""
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -3,13 +3,24 @@
 Each check yields its mistakes, so that all of a file are told at once.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
+from typing import get_args
 from urllib.parse import urlsplit
 
 from connectors.forbidden import is_loopback, is_private
 from connectors.problems import SourceKeyError
-from connectors.source import LookupFile, SecretPlace, SourceFile, StatisticsFile, TokenFile
+from connectors.source import (
+    LookupFile,
+    Meaning,
+    Rate,
+    Sealing,
+    SecretPlace,
+    SourceFile,
+    StatisticsFile,
+    TokenFile,
+)
 from policies.catalogue import SECTION_OF
 from policies.registers import Register
 from policies.vocabulary import SubjectKind
@@ -65,6 +76,8 @@ def mistakes_of_source(source: SourceFile) -> Mistakes:
     yield from _of_envelope(source)
     if source.token is not None:
         yield from _of_token(source.token)
+    if source.sealing is not None:
+        yield from _of_sealing(source, source.sealing)
     serves = source.lookup or source.search or source.register
     yield from _unless(serves, "lookup", "the source serves nothing", "add a [[lookup]] or [[register]]")
     served: set[tuple[str, SubjectKind, str]] = set()
@@ -120,11 +133,42 @@ def _of_limits(source: SourceFile) -> Mistakes:
         yield from _unless(
             allowed is None or allowed > 0, f"rate.{name}", "it is not positive", "write a number of calls"
         )
+    yield from _of_charge(source.rate)
     yield from _unless(
         source.breaker.failures > 0, "breaker.failures", "it is not positive", "write how many failures"
     )
     yield from _unless(
         source.breaker.seconds > 0, "breaker.seconds", "it is not positive", "write seconds, such as 10.0"
+    )
+
+
+def _of_charge(rate: Rate) -> Mistakes:
+    for name in ("charge", "budget_per_day"):
+        amount = getattr(rate, name)
+        yield from _unless(
+            amount is None or 0 < amount < math.inf,
+            f"rate.{name}",
+            "it is no positive amount",
+            "write one such as 0.5",
+        )
+    for name in ("currency", "budget_per_day"):
+        yield from _unless(
+            getattr(rate, name) is None or rate.charge is not None,
+            f"rate.{name}",
+            "there is no charge",
+            "write what a call costs: charge = 0.5",
+        )
+    yield from _unless(
+        rate.currency is None or re.fullmatch(r"[A-Z]{3}", rate.currency),
+        "rate.currency",
+        "it is no currency",
+        "write three letters, such as CNY (ISO 4217)",
+    )
+    yield from _unless(
+        rate.charge is None or rate.budget_per_day is None or rate.budget_per_day >= rate.charge,
+        "rate.budget_per_day",
+        "it is below the charge of one call",
+        "write what the calls of a day may cost",
     )
 
 
@@ -184,7 +228,7 @@ def _of_envelope(source: SourceFile) -> Mistakes:
         )
     if envelope.format != "json":
         for place, level in enumerate(envelope.codes):
-            for name in ("ok", "no_data", "refused", "busy"):
+            for name in get_args(Meaning):
                 yield from _unless(
                     all(isinstance(code, str) for code in getattr(level, name)),
                     f"envelope.codes[{place}].{name}",
@@ -209,6 +253,41 @@ def _of_token(token: TokenFile) -> Mistakes:
             "it needs at",
             "say where the end stands in the answer",
         )
+
+
+def _of_sealing(source: SourceFile, sealing: Sealing) -> Mistakes:
+    for name, text in (("key", sealing.key), ("iv", sealing.iv)):
+        yield from _unless(
+            text is None or text in {f"{{secrets.{secret}}}" for secret in source.secrets},
+            f"sealing.{name}",
+            "it is no secret",
+            f'write {name} = "{{secrets.NAME}}", and add that under [secrets]',
+        )
+    yield from _unless(
+        sealing.iv is None or sealing.cipher.endswith("-cbc"),
+        "sealing.iv",
+        f"{sealing.cipher} takes none that is fixed",
+        "remove it",
+    )
+    yield from _unless(
+        source.database is None, "sealing", "a database answers without a body", "remove [sealing]"
+    )
+    yield from _unless(
+        sealing.request or sealing.answer, "sealing", "it seals nothing", "add request or answer"
+    )
+    for name, part in (("request", sealing.request), ("answer", sealing.answer)):
+        yield from _unless(
+            part is None or part.at == "." or all(part.at.split(".")),
+            f"sealing.{name}.at",
+            "it is no path",
+            'write a path such as "data", or "." for the whole body',
+        )
+    yield from _unless(
+        sealing.request is None or sealing.request.at.split(".")[0] not in source.auth.json,
+        "sealing.request.at",
+        "auth.json places something there, too",
+        "write another path",
+    )
 
 
 def _of_asking(source: SourceFile, lookup: LookupFile, key: str) -> Mistakes:
@@ -288,9 +367,34 @@ def _of_lookup(lookup: LookupFile, key: str, served: set[tuple[str, SubjectKind,
         yield from _unless(
             (getattr(lookup, name) or 0) >= 0, f"{key}.{name}", "it is negative", "write 0 to keep nothing"
         )
+    yield from _of_several(lookup, key)
     if isinstance(lookup.subject, dict):
         for scheme in lookup.keys:
             yield from _unless(scheme in lookup.subject, f"{key}.subject.{scheme}", "it is missing", "add it")
+
+
+def _of_several(lookup: LookupFile, key: str) -> Mistakes:
+    sections = [
+        SECTION_OF[lookup.category, kind] for kind in lookup.kinds if (lookup.category, kind) in SECTION_OF
+    ]
+    yield from _unless(
+        lookup.several is None or all(section.single for section in sections),
+        f"{key}.several",
+        f"{lookup.category} may have several records",
+        "remove it: all of them are shown",
+    )
+    yield from _unless(
+        lookup.several != "newest" or lookup.newest_by,
+        f"{key}.newest_by",
+        "it is missing",
+        "name the mapped field with the date",
+    )
+    yield from _unless(
+        lookup.several == "newest" or lookup.newest_by is None,
+        f"{key}.newest_by",
+        'it goes with several = "newest"',
+        "write that, or remove it",
+    )
 
 
 def _of_category(lookup: LookupFile, key: str, served: set[tuple[str, SubjectKind, str]]) -> Mistakes:

@@ -5,14 +5,15 @@ No data is not an error. What cannot be read is a fault of the source, never an 
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from connectors.answers import FaultCode, SourceFaultError
 from connectors.conversions import UnreadableError, instant
 from connectors.documents import read_document, read_text, soap_body
-from connectors.source import CodeLevel, Envelope, Inside, Meaning
+from connectors.sealing import unseal
+from connectors.source import CodeLevel, Envelope, Inside, Meaning, SealedAnswer, Sealing
 from connectors.transport import Reply
 
 Row = Mapping[str, Any]
@@ -64,14 +65,28 @@ class Rows(msgspec.Struct, frozen=True):
         return str(cursor)
 
 
-def open_envelope(reply: Reply, envelope: Envelope, asked_at: datetime) -> Rows:
-    """The records of an answer, or none where the source says "no data"; raises SourceFaultError."""
+def open_envelope(
+    reply: Reply,
+    envelope: Envelope,
+    asked_at: datetime,
+    sealing: Sealing | None = None,
+    held: Mapping[str, str] | None = None,
+) -> Rows:
+    """The records of an answer, or none where the source says "no data"; raises SourceFaultError.
+
+    What is sealed in it is unsealed with the secrets in `held`.
+    """
     # A SOAP fault comes with the status 500 (SOAP 1.1, 6.2): what it means, it says itself.
     if not (envelope.format == "soap" and reply.status == _SOAP_FAULT):
         meaning = _status_meaning(reply.status, envelope)
         if meaning == "no_data":
             return Rows((), 0, asked_at)
-    body = _body(reply, envelope)
+    if sealing is None or sealing.answer is None:
+        body = _body(reply, envelope)
+    else:
+        body = _unsealed(reply, envelope, sealing, sealing.answer, held or {})
+    if envelope.inside is not None:
+        _open(body, envelope.inside)
     if envelope.format == "soap" and "Fault" in body:
         _fault_meaning(body["Fault"], envelope)
         return Rows((), 0, asked_at)
@@ -107,7 +122,7 @@ def _code_meaning(body: Any, level: CodeLevel) -> Meaning:
     code = value_at(body, path_of(level.at))
     if isinstance(code, bool) or not isinstance(code, str | int):
         raise SourceFaultError(FaultCode.GARBAGE, f"no code at {level.at}")
-    for meaning in ("ok", "no_data", "refused", "busy"):
+    for meaning in get_args(Meaning):
         if code in getattr(level, meaning):
             return _usable(meaning, f"{level.at} {code}")
     message = value_at(body, path_of(level.message)) if level.message else None
@@ -120,6 +135,8 @@ def _usable(meaning: Meaning | None, what: str) -> Meaning:
         raise SourceFaultError(FaultCode.REFUSED, f"the source refuses: {what}")
     if meaning == "busy":
         raise SourceFaultError(FaultCode.ERROR, f"the source is busy: {what}", busy=True)
+    if meaning == "quota":
+        raise SourceFaultError(FaultCode.QUOTA, f"the source says that its calls are used up: {what}")
     if meaning is None:
         raise SourceFaultError(FaultCode.ERROR, f"the source reports a failure: {what}")
     return meaning
@@ -135,19 +152,36 @@ def _body(reply: Reply, envelope: Envelope) -> Any:
         body = read_document(reply.body, "json", content_type, envelope.charset)
     else:
         body = read_document(reply.body, "xml", content_type, envelope.charset)
-    if envelope.format == "soap":
-        body = soap_body(body)
-    return body if envelope.inside is None else _opened(body, envelope.inside)
+    return soap_body(body) if envelope.format == "soap" else body
 
 
-def _opened(body: Any, inside: Inside) -> Any:
-    """The answer with the document in its text in the place of the text; an answer without it as it is."""
+def _unsealed(
+    reply: Reply, envelope: Envelope, sealing: Sealing, answer: SealedAnswer, held: Mapping[str, str]
+) -> Any:
+    """The answer as one tree, with what is sealed in it as the document that it is."""
+    if answer.at == ".":
+        plain = unseal(sealing, reply.body.decode("ascii", "replace"), held)
+        return _body(msgspec.structs.replace(reply, body=plain), envelope)
+    body = _body(reply, envelope)
+    *way, last = path_of(answer.at)
+    holder = value_at(body, tuple(way))
+    sealed = holder.get(last) if isinstance(holder, dict) else None
+    if sealed is None or sealed == "":
+        return body
+    if not isinstance(sealed, str):
+        raise SourceFaultError(FaultCode.GARBAGE, f"what stands at {answer.at} is not sealed")
+    plain = unseal(sealing, sealed, held)
+    holder[last] = read_document(plain, answer.format, charset=envelope.charset)
+    return body
+
+
+def _open(body: Any, inside: Inside) -> None:
+    """Put the document in a text of the answer in the place of the text; an answer without it stays as it is."""
     *way, last = path_of(inside.at)
     holder = value_at(body, tuple(way))
     text = holder.get(last) if isinstance(holder, dict) else None
     if isinstance(text, str):
         holder[last] = read_text(text, inside.format)
-    return body
 
 
 def _fault_meaning(fault: Any, envelope: Envelope) -> None:

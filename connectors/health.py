@@ -23,7 +23,8 @@ class SourceHealth(msgspec.Struct, frozen=True):
     the calls that brought no usable answer. `latency` is a moving average in seconds, `latencies` how many
     answers fell into each class of `LATENCY_BOUNDS`, `latency_sum` all of them together. `answered_at` is when
     the last usable answer came, `as_of` when its data was current. `under_way` are calls that run or wait for
-    a place; `today` are the requests counted against the day's quota, where the source has one.
+    a place; `today` are the requests of the day, where the source's file has a rate. `charge` is what the calls
+    cost, in `currency`; None: they cost nothing.
     """
 
     state: BreakerState
@@ -38,6 +39,8 @@ class SourceHealth(msgspec.Struct, frozen=True):
     as_of: datetime | None
     under_way: int
     today: int
+    charge: float | None = None
+    currency: str | None = None
 
 
 class Observed:
@@ -75,7 +78,9 @@ class Observed:
         """The moving average of the time to an answer, in seconds."""
         return self._latency
 
-    def health(self, state: BreakerState, today: int) -> SourceHealth:
+    def health(
+        self, state: BreakerState, today: int, charge: float | None, currency: str | None
+    ) -> SourceHealth:
         """All of it as a value."""
         return SourceHealth(
             state=state,
@@ -90,4 +95,6 @@ class Observed:
             as_of=self._as_of,
             under_way=self.under_way,
             today=today,
+            charge=charge,
+            currency=currency,
         )

@@ -29,6 +29,7 @@ from connectors.source import (
     LookupFile,
     Rate,
     RegisterFile,
+    Sealing,
     SearchFile,
     SecretRef,
     SourceFile,
@@ -116,6 +117,7 @@ _TABLES: Mapping[str, type[Any]] = {
     "rate": Rate,
     "breaker": Breaker,
     "tls": Tls,
+    "sealing": Sealing,
     "database": Database,
 }
 

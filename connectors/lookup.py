@@ -216,6 +216,7 @@ class Lookup:
 
     def _answer(self, ask: Ask, rows: Sequence[Row], as_of: datetime | None) -> SourceAnswer:
         try:
+            rows = self._records.fitting(rows)
             records = self._records.records(rows, ask.fields)
         except SourceFaultError as error:
             return self._faulty(error)

@@ -7,6 +7,7 @@ says what that means.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -67,6 +68,8 @@ class RecordMap:
             for name, place in places.items()
             if name in lookup.fields
         ]
+        self._several = lookup.several
+        self._newest_by = self._date_field(lookup.newest_by, f"{key}.newest_by")
         self._plans: dict[int, _Plan] = {}
         self._mapped = frozenset(
             path[0]
@@ -89,6 +92,33 @@ class RecordMap:
             optional=rule.optional,
             always=name in _ALWAYS,
         )
+
+    def _date_field(self, name: str | None, key: str) -> _Field | None:
+        if name is None:
+            return None
+        dates = {
+            field.name: field
+            for field in self._fields
+            if fields_of(self._record)[field.bit.bit_length() - 1].type in (date, date | None)
+        }
+        if name not in dates:
+            known = ", ".join(dates) or "none yet"
+            raise SourceKeyError(key, "it is no date that the lookup maps", f"write one of: {known}")
+        return dates[name]
+
+    def fitting(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows of one subject that count, as `several` says; raises SourceFaultError when that cannot be told."""
+        if self._several is None or len(rows) < 2:
+            return rows
+        field = self._newest_by
+        if field is None:
+            raise SourceFaultError(FaultCode.GARBAGE, "several records match one subject")
+        days = [_value(field, row) for row in rows]
+        if None in days or days.count(newest := max(days)) > 1:
+            raise SourceFaultError(
+                FaultCode.GARBAGE, f"several records match one subject, and {field.name} names no newest"
+            )
+        return (rows[days.index(newest)],)
 
     def unmapped(self, rows: Sequence[Row]) -> int:
         """How many members of a source's records the file does not map."""

@@ -9,7 +9,8 @@ Templates see these names: `subject.value`, `.name`, `.scheme`, and `.credit_cod
 joined by commas.
 
 Steps that sign the request itself see `request.method`, `.path`, `.query` and `.body` as they are sent, and the
-parameters by `sorted`; what is placed from such a step is put in afterwards.
+parameters by `sorted`; what is placed from such a step is put in afterwards. Where bodies are sealed, the file says
+whether these steps see the sealed body or the plain one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ import msgspec
 from connectors.answers import FaultCode, Ground, SourceFaultError
 from connectors.documents import XML_NAME, soap_envelope, write_xml
 from connectors.problems import SourceKeyError
+from connectors.sealing import seal
 from connectors.signing import REQUEST_NAMES, Scope, Signing, compile_step, known
 from connectors.source import (
     Auth,
@@ -31,6 +33,7 @@ from connectors.source import (
     LookupFile,
     RegisterFile,
     Scheme,
+    Sealing,
     SearchFile,
     SourceFile,
     StatisticsFile,
@@ -87,6 +90,8 @@ class _Filled(msgspec.Struct):
     xml: dict[str, Any]
     soap_header: dict[str, Any]
     soap_body: dict[str, Any]
+    sealed: str | None = None
+    """The whole body, where it is sealed as a whole."""
 
 
 class RequestTemplate:
@@ -125,7 +130,10 @@ class RequestTemplate:
             raise SourceKeyError(f"{key}.path", "it does not start with /", "write the path below the url")
         self._method = getattr(request, "method", None) or "POST"
         _check_body(self._method, request, auth, key)
-        _check_whole(self._signing, self._signed)
+        self._sealing = None if isinstance(request, TokenFile) else _sealing_of(source)
+        _check_whole(self._signing, self._signed, self._sealing)
+        if self._sealing is not None:
+            _check_sealed(self._sealing, request, self._signed, key)
         inside = frozenset().union(*(part.names for part, _ in self._parts.values()))
         _check_subject(
             request,
@@ -201,10 +209,16 @@ class RequestTemplate:
 
     def _request(self, variables: dict[str, Any], now: datetime) -> Outgoing:
         filled = _fill(self._asked, variables)
+        sealing = self._sealing
+        own = None if sealing is None else self._body(filled)[1]
         _add(filled, self._auth, variables)
         path = self._path_of(variables)
+        if sealing is not None and sealing.sign == "sealed":
+            self._seal(filled, own, (self._auth,), variables)
         if self._signing:
             self._sign(filled, path, variables, now)
+        if sealing is not None and sealing.sign == "plain":
+            self._seal(filled, own, (self._auth, self._signed), variables)
         url = self._address or httpx.URL(f"{self._url}{path}{self._query(filled)}")
         kind, content = self._body(filled)
         headers = {"Accept": self._accept, "Accept-Encoding": "identity", **filled.headers}
@@ -214,6 +228,24 @@ class RequestTemplate:
             headers["SOAPAction"] = f'"{self._action.render(variables)}"'
         "".join(headers.values()).encode()  # or it would be found out when the request is on its way
         return Outgoing(self._method, url, headers, content)
+
+    def _seal(
+        self, filled: _Filled, own: bytes | None, beside: Sequence[_Place], variables: Variables
+    ) -> None:
+        """Put the sealed text in the place of the body; at a path `own` is sealed, and what authenticates is beside it."""
+        sealing = self._sealing
+        if sealing is None or sealing.request is None:
+            return
+        if sealing.request.at == ".":
+            filled.sealed = seal(sealing, self._body(filled)[1] or b"", variables)
+            return
+        value: Any = seal(sealing, own or b"", variables)
+        for name in reversed(sealing.request.at.split(".")):
+            value = {name: value}
+        filled.xml = {}
+        filled.json = value
+        for place in beside:
+            filled.json |= place.json.render(variables)
 
     def _sign(self, filled: _Filled, path: str, variables: dict[str, Any], now: datetime) -> None:
         """Run the steps that look at the request, and place what they give."""
@@ -236,6 +268,8 @@ class RequestTemplate:
 
     def _body(self, filled: _Filled) -> tuple[str | None, bytes | None]:
         """The content type and the bytes of the body, if there is one."""
+        if filled.sealed is not None:
+            return "text/plain; charset=UTF-8", filled.sealed.encode()
         if filled.form:
             kind = "application/x-www-form-urlencoded"
             if self._codec != "utf-8":
@@ -412,8 +446,30 @@ def _check_body(method: str, request: Asking, auth: Auth, key: str) -> None:
         raise SourceKeyError(f"{key}.method", "GET sends no body", 'write method = "POST" or use query')
 
 
-def _check_whole(signing: Sequence[Signing], signed: _Place) -> None:
-    """A body that is signed must not change afterwards."""
+def _sealing_of(source: SourceFile) -> Sealing | None:
+    """How the bodies of requests are sealed, if they are."""
+    return source.sealing if source.sealing is not None and source.sealing.request is not None else None
+
+
+def _check_sealed(sealing: Sealing, request: Asking, signed: _Place, key: str) -> None:
+    if not (request.json or request.xml):
+        raise SourceKeyError(
+            f"{key}.json",
+            "it is missing, and sealing.request seals it",
+            "write json or xml, or remove sealing.request",
+        )
+    if sealing.request and sealing.request.at == "." and sealing.sign == "sealed" and signed.json.names:
+        raise SourceKeyError(
+            "auth.json",
+            "it would change the body that is sealed",
+            'place it in headers or query, or write sealing.sign = "plain"',
+        )
+
+
+def _check_whole(signing: Sequence[Signing], signed: _Place, sealing: Sealing | None) -> None:
+    """A body that is signed must not change afterwards; beside a sealed part that was signed plain something may stand."""
+    if sealing and sealing.request and sealing.request.at != "." and sealing.sign == "plain":
+        return
     if not any("request.body" in step.uses for step in signing):
         return
     for table in ("form", "json", "soap_header"):

@@ -16,7 +16,7 @@ from policies.registers import Register
 from policies.vocabulary import Dimension, SubjectKind
 
 Scheme = Literal["credit_code", "resident", "registration_number"]
-Meaning = Literal["ok", "no_data", "refused", "busy"]
+Meaning = Literal["ok", "no_data", "refused", "busy", "quota"]
 Charset = Literal["UTF-8", "GBK", "GB18030"]
 
 
@@ -143,7 +143,8 @@ class Values(_Part, frozen=True, kw_only=True):
 class CodeLevel(_Part, frozen=True, kw_only=True):
     """`[[envelope.codes]]`: where a result code lies and what its values mean; the first level is outermost.
 
-    A value in none of the lists is a failure of the source. `message` helps where one code stands for
+    A value in none of the lists is a failure of the source. `quota` says that the calls that it allows are used
+    up: it is not asked again before the next day of the province. `message` helps where one code stands for
     several things: its exact text decides; it is compared and never kept.
     """
 
@@ -152,6 +153,7 @@ class CodeLevel(_Part, frozen=True, kw_only=True):
     no_data: tuple[str | int, ...] = ()
     refused: tuple[str | int, ...] = ()
     busy: tuple[str | int, ...] = ()
+    quota: tuple[str | int, ...] = ()
     message: str | None = None
     messages: dict[str, Meaning] = {}
 
@@ -279,6 +281,8 @@ class LookupFile(_Request, frozen=True, kw_only=True):
     institutions; GB 32100-2015, positions 1 and 2): it is asked for no others.
     `cache_seconds` is how long an answer is kept, `negative_cache_seconds` one without records (the same, if
     not given), `stale_if_error_seconds` how much longer an answer may stand in while the source fails.
+    `several` says what counts where a section holds one record and the source has more of one subject: "newest" by
+    the date in the field `newest_by`, or none ("refuse": a fault); without it the first.
 
     A lookup in a `[database]` has `sql` in place of `method` and `path`: one SELECT with the parameters `:subject`
     (or `:subjects` after IN, for a batch), `:purpose`, `:matter`, `:authorization_id` and `:reason_code`.
@@ -299,6 +303,8 @@ class LookupFile(_Request, frozen=True, kw_only=True):
     cache_seconds: float = 0
     negative_cache_seconds: float | None = None
     stale_if_error_seconds: float = 0
+    several: Literal["newest", "refuse"] | None = None
+    newest_by: str | None = None
     fields: dict[str, FieldMap]
 
 
@@ -365,10 +371,17 @@ class RegisterFile(_Request, frozen=True, kw_only=True):
 
 
 class Rate(_Part, frozen=True, kw_only=True):
-    """`[rate]`: how many calls the source's owner allows: in a second, and in a day of the province."""
+    """`[rate]`: how many calls the source's owner allows, in a second and in a day of the province, and what they cost.
+
+    `charge` is the price of a call in `currency` (ISO 4217), `budget_per_day` what the calls of a day may cost. A call
+    that found no connection, or lost it before an answer began, costs nothing.
+    """
 
     per_second: float | None = None
     per_day: int | None = None
+    charge: float | None = None
+    currency: str | None = None
+    budget_per_day: float | None = None
 
 
 class Breaker(_Part, frozen=True, kw_only=True):
@@ -405,6 +418,45 @@ class TokenFile(_Request, frozen=True, kw_only=True):
     ends: Updated | None = None
     seconds: float = 300
     early_seconds: float = 30
+
+
+class SealedRequest(_Part, frozen=True, kw_only=True):
+    """`[sealing.request]`: where the sealed text stands.
+
+    With "." it is the whole body, and all of that is sealed. With a path the `json` or `xml` of the part is
+    sealed, the body is JSON, and what `[auth]` places in `json` stands beside the text.
+    """
+
+    at: str
+
+
+class SealedAnswer(_Part, frozen=True, kw_only=True):
+    """`[sealing.answer]`: where the sealed text stands: "." for the whole body.
+
+    At a path what is unsealed is a document of `format`, and other paths lead through it. An answer with nothing there
+    is read as it is; one that holds anything but text is not.
+    """
+
+    at: str
+    format: Literal["json", "xml"] = "json"
+
+
+class Sealing(_Part, frozen=True, kw_only=True):
+    """`[sealing]`: bodies that are encrypted: those of requests, of answers, or both. The token's are not.
+
+    `key` is a secret, ``{secrets.NAME}``, and `encoding` how that and `iv` are written. `iv` is another secret, for
+    CBC alone; without it a random one stands in front of what is encrypted (as GCM's nonce does). `text` is how the sealed
+    is written. `sign` says which body signing steps see: the "sealed" one that is sent, or the "plain" one.
+    """
+
+    cipher: Literal["aes-cbc", "aes-ecb", "aes-gcm", "sm4-cbc", "sm4-ecb", "sm4-gcm"]
+    key: str
+    iv: str | None = None
+    encoding: Literal["hex", "base64", "text"] = "hex"
+    text: Literal["base64", "hex"] = "base64"
+    request: SealedRequest | None = None
+    answer: SealedAnswer | None = None
+    sign: Literal["sealed", "plain"] = "sealed"
 
 
 class Database(_Part, frozen=True, kw_only=True):
@@ -466,6 +518,7 @@ class SourceFile(_Part, frozen=True, kw_only=True):
     codes: dict[str, CodeTable] = {}
     auth: Auth = Auth()
     token: TokenFile | None = None
+    sealing: Sealing | None = None
     values: Values = Values()
     envelope: Envelope = Envelope(records="")
     lookup: tuple[LookupFile, ...] = ()

@@ -15,11 +15,12 @@ import msgspec
 
 from connectors.answers import FaultCode, Ground, SourceFaultError
 from connectors.checks import check_url
-from connectors.documents import codec_of
+from connectors.documents import Syntax, codec_of, read_document
 from connectors.envelope import MISSING, Row, path_of, value_at
 from connectors.mapping import RecordMap
 from connectors.problems import SourceFileError, SourceKeyError
 from connectors.request import RequestTemplate, variables_of
+from connectors.sealing import stand_ins, unseal
 from connectors.source import LookupFile, SourceFile
 from connectors.transport import certificates
 from connectors.wire import HttpWire, Wire, open_wire
@@ -93,7 +94,8 @@ async def _try(
     question, records = wire.question(lookup, key), RecordMap(file, lookup, key)
     answers: list[str] = []
     if isinstance(wire, HttpWire):
-        wire.transport = _Listening(wire.transport, answers, _token_address(file, url), file)
+        held = wire.secrets.current()
+        wire.transport = _Listening(wire.transport, answers, _token_address(file, url), file, held)
     asked = variables_of([subject], batch=lookup.batch is not None)
     if lookup.paging is not None:
         asked |= {"page.number": 1, "page.size": lookup.paging.size}
@@ -182,6 +184,8 @@ def _request(
         return lookup.sql.strip()
     stranger = SubjectKey(subject.kind, subject.scheme, "SUBJECT", "NAME" if subject.name else None)
     held = {f"secrets.{name}": f"SECRET-{name}" for name in file.secrets} | {"token.value": "TOKEN"}
+    if file.sealing is not None:
+        held |= stand_ins(file.sealing)
     asked = variables_of([stranger], batch=lookup.batch is not None)
     if lookup.paging is not None:
         asked |= {"page.number": 1, "page.size": lookup.paging.size}
@@ -192,7 +196,28 @@ def _request(
         return f"not shown: {error.fault.detail}"
     lines = [f"{request.method} {request.url}"]
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
-    return "\n".join([*lines, "", request.content.decode("utf-8", "replace")]).rstrip()
+    lines += ["", request.content.decode("utf-8", "replace")]
+    if file.sealing is not None and file.sealing.request is not None:
+        lines += _plain(request.content, file.sealing.request.at, "json", file, held)
+    return "\n".join(lines).rstrip()
+
+
+def _plain(body: bytes, at: str, syntax: Syntax, file: SourceFile, held: Mapping[str, str]) -> list[str]:
+    """What is sealed in a body, under a heading; nothing where it cannot be unsealed."""
+    if file.sealing is None:
+        return []
+    try:
+        if at == ".":
+            sealed = body.decode("ascii", "replace")
+        else:
+            sealed = value_at(read_document(body, syntax), path_of(at))
+        if not isinstance(sealed, str):
+            return []
+        plain = unseal(file.sealing, sealed, held)
+    except SourceFaultError:
+        return []
+    codec = codec_of(plain, "xml", "", file.envelope.charset) or "utf-8"
+    return ["-- unsealed", plain.decode(codec, "replace")]
 
 
 def _dropped(lookup: LookupFile, rows: Sequence[Row]) -> tuple[str, ...]:
@@ -225,13 +250,20 @@ class _Listening(httpx.AsyncBaseTransport):
     """Passes requests on and writes down what the source answers; the answer with a token is left out."""
 
     def __init__(
-        self, inner: httpx.AsyncBaseTransport, heard: list[str], but: tuple[str, str] | None, file: SourceFile
+        self,
+        inner: httpx.AsyncBaseTransport,
+        heard: list[str],
+        but: tuple[str, str] | None,
+        file: SourceFile,
+        held: Mapping[str, str],
     ) -> None:
         self.inner = inner
         self._heard = heard
         self._but = but
         self._most_bytes = file.max_body_bytes
         self._charset = file.envelope.charset
+        self._file = file
+        self._held = held
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request."""
@@ -246,5 +278,9 @@ class _Listening(httpx.AsyncBaseTransport):
         await response.aclose()
         kind = response.headers.get("content-type", "")
         text = body.decode(codec_of(body, "xml", kind, self._charset) or "utf-8", "replace")
-        self._heard.append(f"HTTP {response.status_code} {kind}\n{text}")
+        lines = [f"HTTP {response.status_code} {kind}", text]
+        if self._file.sealing is not None and self._file.sealing.answer is not None:
+            syntax: Syntax = "json" if self._file.envelope.format == "json" else "xml"
+            lines += _plain(body, self._file.sealing.answer.at, syntax, self._file, self._held)
+        self._heard.append("\n".join(lines))
         return httpx.Response(response.status_code, headers=response.headers, content=body)

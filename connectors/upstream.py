@@ -40,7 +40,12 @@ class Source:
         self.wire = wire
         self._clock = clock
         self._slots = asyncio.Semaphore(file.concurrency)
-        self._rate = Rate(file.rate.per_second, file.rate.per_day)
+        self._rate = Rate(
+            file.rate.per_second,
+            file.rate.per_day,
+            charge=file.rate.charge,
+            budget_per_day=file.rate.budget_per_day,
+        )
         self._breaker = Breaker(file.breaker.failures, file.breaker.seconds)
         self._observed = Observed()
 
@@ -54,7 +59,10 @@ class Source:
 
     def health(self) -> SourceHealth:
         """How the source is doing now."""
-        return self._observed.health(self._breaker.state, self._rate.asked_today)
+        rate = self._rate
+        return self._observed.health(
+            self._breaker.state, rate.asked_today, rate.charged, self.file.rate.currency
+        )
 
     async def within(self, until: float, rows: Callable[[], Awaitable[Rows]]) -> Rows:
         """What `rows` gathers, if it is there by `until` (loop time); raises SourceFaultError.
@@ -158,15 +166,22 @@ class Source:
     async def _once(
         self, question: Question, asked: Mapping[str, Any], ground: Ground, *, idempotent: bool, until: float
     ) -> Rows:
-        if not self._in_force(self._clock()):
+        at = self._clock()
+        if not self._in_force(at):
             raise SourceFaultError(FaultCode.REFUSED, "not asked: its file is not in force today")
         if self._rate.bounded:
-            await self._rate.turn(until, self._clock())
+            await self._rate.turn(until, at)
         try:
             async with asyncio.timeout(self.file.timeout_seconds):
                 return await question.rows(asked, ground, idempotent=idempotent, until=until)
         except TimeoutError:
             raise SourceFaultError(FaultCode.TIMEOUT, "no answer in time") from None
+        except SourceFaultError as error:
+            if error.fault.code is FaultCode.QUOTA:
+                self._rate.used_up(at)
+            elif error.fault.code is FaultCode.DOWN:
+                self._rate.not_reached(at)
+            raise
 
 
 def _may_pass(error: SourceFaultError) -> bool:

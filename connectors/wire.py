@@ -19,6 +19,7 @@ from connectors.answers import FaultCode, Ground, SourceFaultError
 from connectors.credentials import Held, Secrets
 from connectors.envelope import Rows, open_envelope
 from connectors.request import Asking, RequestTemplate
+from connectors.sealing import check_secrets
 from connectors.source import SourceFile, TokenFile
 from connectors.tokens import Tokens
 from connectors.transport import Outgoing, Reply, Tls, exchange, open_transport
@@ -107,6 +108,8 @@ class HttpWire:
         self.secrets = secrets
         self.transport = transport
         self.clock = clock
+        if file.sealing is not None:
+            check_secrets(file.sealing, secrets.current())
         self.tokens = None if file.token is None else Tokens(file.token, self._fetch_token(file.token), clock)
 
     def question(self, request: Asking, key: str) -> "HttpQuestion":
@@ -201,7 +204,7 @@ class HttpQuestion:
 
         reply = await exchange(wire.transport, build, idempotent=idempotent, limit=wire.file.max_body_bytes)
         try:
-            return open_envelope(reply, wire.file.envelope, asked_at)
+            return open_envelope(reply, wire.file.envelope, asked_at, wire.file.sealing, held)
         except SourceFaultError as error:
             if error.busy:
                 error.pause = _wished_pause(reply.headers.get("retry-after"), asked_at)

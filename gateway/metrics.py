@@ -140,6 +140,9 @@ def _of_sources(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
     breaker = GaugeMetricFamily(
         f"{name}_breaker", "1 for the state that the breaker is in.", labels=["source", "state"]
     )
+    charge = CounterMetricFamily(
+        f"{name}_charge", "What the calls of a source cost.", labels=["source", "currency"]
+    )
     for source, health in sources.items():
         calls.add_metric([source], health.calls)
         spared.add_metric([source], health.not_asked)
@@ -149,7 +152,9 @@ def _of_sources(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
         under_way.add_metric([source], health.under_way)
         for state in BreakerState:
             breaker.add_metric([source, state.value], int(health.state is state))
-    yield from (calls, spared, faults, seconds, under_way, breaker)
+        if health.charge is not None:
+            charge.add_metric([source, health.currency or ""], health.charge)
+    yield from (calls, spared, faults, seconds, under_way, breaker, charge)
 
 
 def _cumulative(bounds: Sequence[float], numbers: Sequence[int]) -> list[tuple[str, float]]:

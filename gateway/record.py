@@ -30,7 +30,9 @@ from policies.identifiers import REGISTRATION_NUMBER, SubjectKey
 from policies.outcomes import Denied
 from policies.registers import Entry, Register
 from policies.statistics import Allowed
+from policies.vocabulary import SubjectKind
 from resolvers.answers import ApplicationReceipt, LogResult, Receipt, SearchResult, StatisticsResult
+from resolvers.schema import OnDenied
 
 VERSION = 1
 """Version of the row's form; readers of older rows go by it."""
@@ -69,6 +71,46 @@ PROBE = msgspec.json.encode({"version": VERSION, "outcome": "PROBE"})
 """Not an inquiry: the row with which a ledger that failed shows that it writes again."""
 
 
+class _SubjectRow(msgspec.Struct, kw_only=True):
+    """One subject of a row: a keyed hash, what was asked about it on which evidence, and what came of it."""
+
+    subject: str
+    known_as: str | None
+    kind: SubjectKind
+    scheme: str
+    synthetic: bool
+    is_caller: bool = msgspec.field(name="self")
+    over_quota: bool
+    warnings: tuple[str, ...]
+    evidence: object
+    of: int
+    sections: object
+
+
+class _Row(msgspec.Struct, kw_only=True):
+    """A row, in the order of its members; parts that are known already are raw JSON."""
+
+    version: int
+    receipt: str
+    time: str
+    day: date
+    policy: str
+    catalogue: str
+    outcome: str
+    caller: msgspec.Raw
+    purpose: str
+    evidence: msgspec.Raw
+    quota: int | None
+    on_denied: OnDenied
+    document: str
+    subjects: list[_SubjectRow]
+    withdrawals: bool
+    registers: list[dict[str, Any]]
+    searches: list[dict[str, Any]]
+    counts: list[dict[str, Any]]
+    logs: list[dict[str, Any]]
+
+
 class Rows:
     """Writes the rows of inquiries. What is the same in one row after another is encoded once: the caller, the
     decisions and the kept sections, each known by its identity.
@@ -94,50 +136,53 @@ class Rows:
         """The row as JSON. `document` is the keyed hash of the query's text. `subjects`, `searches` and `overviews` are empty
         for a refused inquiry; `outcome` is ANSWERED or the refusal's code.
         """
-        key, questions = self._key, call.questions
-        body = {
-            "version": VERSION,
-            "receipt": receipt.id,
-            "time": receipt.time.isoformat(timespec="milliseconds"),
-            "day": call.today.isoformat(),
-            "policy": receipt.policy_version,
-            "catalogue": CATALOGUE,
-            "outcome": outcome,
-            "caller": self._once(caller, lambda: _caller(caller, key)),
-            "purpose": call.purpose,
-            "evidence": self._evidence(call.evidence),
-            "quota": judgement.quota,
-            "on_denied": call.on_denied.value,
-            "document": document,
-            "subjects": [
-                self._subject(question, decided, subjects[index] if subjects else None, judgement, caller)
-                for index, (question, decided) in enumerate(zip(questions, judgement.decisions, strict=True))
-            ],
-            "withdrawals": judgement.withdrawals,
-            "registers": list(_registers(judgement, call, caller, key)) if judgement.registers else [],
-            "searches": [
-                _search(
-                    lookup.search,
-                    judgement,
-                    judgement.searches[lookup.plan.key],
-                    searches.get(lookup.plan.key),
-                    key,
-                )
-                for lookup in call.lookups
-                if lookup.search is not None
-            ],
-            "counts": [
-                _counts(lookup.counts, judgement.counts[lookup.plan.key], overviews.get(lookup.plan.key))
-                for lookup in call.lookups
-                if lookup.counts is not None
-            ],
-            "logs": [
-                _log(lookup, lookup.log, call, judgement, overviews.get(lookup.plan.key))
-                for lookup in call.lookups
-                if lookup.log is not None
-            ],
-        }
-        return msgspec.json.encode(body)
+        key = self._key
+        return msgspec.json.encode(
+            _Row(
+                version=VERSION,
+                receipt=receipt.id,
+                time=receipt.time.isoformat(timespec="milliseconds"),
+                day=call.today,
+                policy=receipt.policy_version,
+                catalogue=CATALOGUE,
+                outcome=outcome,
+                caller=self._once(caller, lambda: _caller(caller, key)),
+                purpose=call.purpose,
+                evidence=self._evidence(call.evidence),
+                quota=judgement.quota,
+                on_denied=call.on_denied,
+                document=document,
+                subjects=[
+                    self._subject(question, decided, subjects[index] if subjects else None, judgement, caller)
+                    for index, (question, decided) in enumerate(
+                        zip(call.questions, judgement.decisions, strict=True)
+                    )
+                ],
+                withdrawals=judgement.withdrawals,
+                registers=list(_registers(judgement, call, caller, key)) if judgement.registers else [],
+                searches=[
+                    _search(
+                        lookup.search,
+                        judgement,
+                        judgement.searches[lookup.plan.key],
+                        searches.get(lookup.plan.key),
+                        key,
+                    )
+                    for lookup in call.lookups
+                    if lookup.search is not None
+                ],
+                counts=[
+                    _counts(lookup.counts, judgement.counts[lookup.plan.key], overviews.get(lookup.plan.key))
+                    for lookup in call.lookups
+                    if lookup.counts is not None
+                ],
+                logs=[
+                    _log(lookup, lookup.log, call, judgement, overviews.get(lookup.plan.key))
+                    for lookup in call.lookups
+                    if lookup.log is not None
+                ],
+            )
+        )
 
     def _once(self, of: object, body: Callable[[], object], *what: object) -> msgspec.Raw:
         """A part of the row that follows from one object, and from `what` where the object alone does not tell."""
@@ -157,7 +202,7 @@ class Rows:
         shaped: ShapedSubject | None,
         judgement: Judgement,
         caller: Caller,
-    ) -> dict[str, Any]:
+    ) -> _SubjectRow:
         sections = shaped.sections if shaped else _NONE
 
         def entries() -> list[msgspec.Raw]:
@@ -170,19 +215,19 @@ class Rows:
         evidence: object = self._evidence(question.evidence)
         if judgement.artefacts:
             evidence = _proven_evidence(question, judgement.artefacts, caller, self._key)
-        return {
-            "subject": keyed_hash(self._key, hash_input),
-            "known_as": _known_as(sections, self._key) if subject.scheme == REGISTRATION_NUMBER else None,
-            "kind": subject.kind.value,
-            "scheme": subject.scheme,
-            "synthetic": subject.synthetic,
-            "self": is_self(caller, subject),
-            "over_quota": hash_input in judgement.over_quota,
-            "warnings": subject.warnings,
-            "evidence": evidence,
-            "of": question.subjects_in_operation,
-            "sections": self._once(shaped, entries) if shaped and shaped.kept else entries(),
-        }
+        return _SubjectRow(
+            subject=keyed_hash(self._key, hash_input),
+            known_as=_known_as(sections, self._key) if subject.scheme == REGISTRATION_NUMBER else None,
+            kind=subject.kind,
+            scheme=subject.scheme,
+            synthetic=subject.synthetic,
+            is_caller=is_self(caller, subject),
+            over_quota=hash_input in judgement.over_quota,
+            warnings=subject.warnings,
+            evidence=evidence,
+            of=question.subjects_in_operation,
+            sections=self._once(shaped, entries) if shaped and shaped.kept else entries(),
+        )
 
     def _section(
         self, category: str, asked: int, decision: Granted | Denied, shaped: ShapedSection | None

@@ -215,13 +215,15 @@ class Shaper:
         kept = bool(answers) and all(each and all(a.cached for a in each) for each in answers)
         given = iter(answers)
         sections = {
-            category: self._section(each, next(given), sources, latency, merged=merged, kept=kept)
+            category: self._section(each, next(given), sources, latency, merged=merged)
             if isinstance(each, Ready)
             else each
             for category, each in outline.sections.items()
         }
         by_name = {shaped.answer.section.name: shaped.answer for shaped in sections.values()}
-        subject = ShapedSubject(sections, SubjectAnswer(key.kind, key.warnings, by_name), kept)
+        subject = ShapedSubject(
+            sections, SubjectAnswer(key.kind, key.warnings, by_name, {} if kept else None), kept
+        )
         if kept and not any(shaped.failed for shaped in sections.values()):
             self._subjects.put(place, _Made(outline, tuple(answers), subject))
         return subject
@@ -234,7 +236,6 @@ class Shaper:
         latency: Latency,
         *,
         merged: bool,
-        kept: bool,
     ) -> ShapedSection:
         if ready.setting.category.code == CATEGORY:
             sources, latency, held = LOG_TITLES, _no_latency, ANY
@@ -242,7 +243,7 @@ class Shaper:
             held = ANY if merged else ready.held
             answers = self._believed(answers, sources)
         try:
-            return _shape(ready, answers, sources, latency, held, kept=kept)
+            return _shape(ready, answers, sources, latency, held)
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, its section alone is not given
             code = ready.setting.category.code
             self._alarms.sound(f"an obligation of {code} could not be discharged", error)
@@ -339,8 +340,6 @@ def _shape(
     sources: Mapping[str, SourceInfo],
     latency: Latency,
     held: int,
-    *,
-    kept: bool,
 ) -> ShapedSection:
     """One granted section from what its sources answered; raises whatever a handler of its obligations raises."""
     if isinstance(ready.shaping, Exception):
@@ -376,7 +375,6 @@ def _shape(
             complete=bool(states) and not silent,
             withheld=shaping.withheld,
             records=tuple(records),
-            rendered={} if kept else None,
         ),
         hidden,
         known_as=_known_as(ready.scheme, answers),
@@ -430,7 +428,7 @@ _FAULTS = {
     FaultCode.WRONG_SUBJECT: "The source answered for another subject; its answer was thrown away.",
     FaultCode.IDENTIFIER_NOT_TAKEN: "The source does not take this kind of identifier.",
     FaultCode.DIMENSION_NOT_TAKEN: "The source does not count by one of these dimensions.",
-    FaultCode.QUOTA: "The calls that the source allows the gateway in a day are used up.",
+    FaultCode.QUOTA: "The calls that the gateway has at the source in a day are used up.",
 }
 
 

@@ -86,11 +86,15 @@ class SectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubjectAnswer(msgspec.Struct, frozen=True):
-    """A subject as asked: its kind follows from the identifier, whether it exists is in no field of it."""
+    """A subject as asked: its kind follows from the identifier, whether it exists is in no field of it.
+
+    `rendered` is as that of its sections.
+    """
 
     kind: SubjectKind
     warnings: tuple[str, ...]
     sections: dict[str, SectionAnswer]
+    rendered: dict[object, bytes] | None = None
 
 
 class OrganisationHit(msgspec.Struct, frozen=True):
