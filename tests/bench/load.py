@@ -5,6 +5,7 @@ rate, whether the earlier ones are answered or not, and a latency counts from th
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from time import perf_counter
@@ -72,7 +73,7 @@ async def opened(
     return await _Open(prepared, rate, number).run(url, 32)
 
 
-class _Run:
+class _Run(ABC):
     """What the connections of a run share."""
 
     def __init__(self, prepared: Sequence[Prepared]) -> None:
@@ -99,11 +100,13 @@ class _Run:
         wrong = sum(not right(*kept) for kept in self.kept)
         return Measured(sorted(self.latencies), self.wrong + wrong, took, len(self.kept))
 
+    @abstractmethod
     def start(self, connections: Sequence["Connection"]) -> None:
-        raise NotImplementedError
+        """Send the first questions."""
 
+    @abstractmethod
     def answered(self, connection: "Connection") -> None:
-        raise NotImplementedError
+        """One connection has its answer."""
 
     def next(self) -> Prepared:
         """The next question in turn."""
