@@ -25,7 +25,7 @@ from gateway.operation import coerce_variables
 from gateway.plan import Documents, LookupPlan, Prepared
 from gateway.projection import ObjectNode
 from gateway.usage import one_line_errors
-from policies.bundle import BundleError
+from policies.bundle_files import BundleError
 from policies.catalogue import SECTION_OF, fields_of
 from policies.vocabulary import SubjectKind
 from resolvers.schema import build_schema

@@ -19,7 +19,8 @@ from gateway.river import PROVINCE_TIME
 from gateway.usage import one_line_errors
 from policies import check as checking
 from policies import difference, explain, matrix
-from policies.bundle import Bundle, BundleError
+from policies.bundle import Bundle
+from policies.bundle_files import BundleError
 from policies.table import Tables, compile_table
 from policies.vocabulary import SubjectKind
 

@@ -16,7 +16,9 @@ from gateway.policy import Policy
 from gateway.refusals import what_is_wrong
 from gateway.registered import Registered, read_manifest
 from gateway.river import River
-from policies.bundle import MAX_FILE, Bundle, load
+from policies.bundle import Bundle
+from policies.bundle_files import MAX_FILE
+from policies.bundle_loading import load
 
 _LOG = logging.getLogger("gateway")
 

@@ -63,49 +63,43 @@ def visible(record: Record, setting: Setting) -> Outcome | None:
     if isinstance(record, ListRecord) and record.removed_on is not None and record.removed_on <= today:
         return Outcome.DENY_TIME
     shown = _published if setting.granted.cell.level is Level.PUBLIC else _inside_inquiry_limit
-    return None if shown(record, setting) else Outcome.DENY_TIME
+    return None if shown(record, setting, today) else Outcome.DENY_TIME
 
 
-def _published(record: Record, setting: Setting) -> bool:
-    today, publication = setting.today, setting.category.publication
+def _published(record: Record, setting: Setting, today: date) -> bool:
+    publication = setting.category.publication
     if publication is Publication.NONE:
         return False
-    if record.public_from is not None and record.public_from > today:
+    begins, ends = record.public_from, record.public_until
+    if (begins is not None and begins > today) or (ends is not None and ends < today):
         return False
-    if record.public_until is not None and record.public_until < today:
-        return False
-    match publication:
-        case Publication.SEVERITY:
-            decided = record.decided_on if isinstance(record, AdverseRecord) else None
-            if decided is None or record.public_from is None:
-                return False
-            severity = record.severity if isinstance(record, AdverseRecord) else None
-            # A record whose degree is unknown is published no longer than a minor one.
-            period = setting.bundle.period(severity or Severity.MINOR, today)
-            months = period.publication_maximum_months
-            return bool(months) and today <= _months_after(decided, months or 0)
-        case Publication.TERM:
-            until = getattr(record, "valid_until", None)
-            return until is None or today <= until
-        case Publication.UNTIL_PERFORMED:
-            return not (isinstance(record, Commitment) and record.performance is Performance.PERFORMED)
-        case _:
-            return True
+    if publication is Publication.SEVERITY:
+        if begins is None or not isinstance(record, AdverseRecord) or record.decided_on is None:
+            return False
+        # A record whose degree is unknown is published no longer than a minor one.
+        months = setting.bundle.period(record.severity or Severity.MINOR, today).publication_maximum_months
+        return bool(months) and today <= _months_after(record.decided_on, months or 0)
+    if publication is Publication.TERM:
+        until = getattr(record, "valid_until", None)
+        return until is None or today <= until
+    if publication is Publication.UNTIL_PERFORMED:
+        return not (isinstance(record, Commitment) and record.performance is Performance.PERFORMED)
+    return True
 
 
-def _inside_inquiry_limit(record: Record, setting: Setting) -> bool:
+def _inside_inquiry_limit(record: Record, setting: Setting, today: date) -> bool:
     if not record.COUNTED_FROM:
         return True
     months = setting.category.inquiry_months
     if setting.category.publication is Publication.SEVERITY and isinstance(record, AdverseRecord):
-        of_degree = setting.bundle.period(record.severity or Severity.MINOR, setting.today).inquiry_months
+        of_degree = setting.bundle.period(record.severity or Severity.MINOR, today).inquiry_months
         months = of_degree if months is None else min(months, of_degree)
     if months is None:
         return True
     for name in record.COUNTED_FROM:
         day = getattr(record, name)
         if day is not None:
-            return setting.today <= _months_after(day, months)
+            return today <= _months_after(day, months)
     return False
 
 

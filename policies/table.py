@@ -1,8 +1,8 @@
 """The rules of a bundle, compiled: one cell per caller type, purpose, subject kind and category.
 
-No rule is interpreted while a question is decided: the table is an array of cell numbers, a cell holds its
-field mask, condition mask and obligation mask as integers. A table holds for a day, because rules
-and laws have validity; `Tables` keeps the table of each interval between two changes of the law.
+A rule is found without a search: the table is an array of cell numbers, and a cell holds its rule and its field
+mask as an integer. A table holds for a day, because rules and laws have validity; `Tables` keeps the table of each
+interval between two changes of the law.
 """
 
 from array import array
@@ -24,7 +24,7 @@ class Cell(msgspec.Struct, frozen=True):
     """What one rule gives of one category to one kind of subject.
 
     `fields` is a mask over the record's fields (0 where the category has no section or the level is another
-    shape of answer); `required` and `obligations` are masks over the bundle's conditions in their order.
+    shape of answer).
     """
 
     rule: Rule
@@ -32,8 +32,6 @@ class Cell(msgspec.Struct, frozen=True):
     kind: SubjectKind
     level: Level
     fields: int
-    required: int
-    obligations: int
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -43,7 +41,6 @@ class Table(msgspec.Struct, frozen=True):
     callers: dict[str, int]
     purposes: dict[str, int]
     categories: dict[str, int]
-    conditions: tuple[str, ...]
     index: "array[int]"  # Python 3.11 cannot subscript it at run time
     cells: tuple[Cell | RedLine | None, ...]
     reach: dict[tuple[str, str], frozenset[SubjectKind]]
@@ -59,10 +56,6 @@ class Table(msgspec.Struct, frozen=True):
         except KeyError:
             return None
         return self.cells[self.index[row * len(KINDS) * len(self.categories) + column]]
-
-    def names(self, mask: int) -> tuple[str, ...]:
-        """The codes of a condition or obligation mask."""
-        return tuple(code for bit, code in enumerate(self.conditions) if mask >> bit & 1)
 
     def purposes_giving(self, caller: str, kind: SubjectKind, category: str) -> tuple[str, ...]:
         """The purposes for which some rule gives this caller type the category."""
@@ -84,7 +77,6 @@ def compile_table(bundle: Bundle, day: date) -> Table:
         callers=_positions(bundle.callers),
         purposes=_positions(bundle.purposes),
         categories=_positions(bundle.categories),
-        conditions=tuple(bundle.conditions),
         index=array(
             "H", bytes(2 * len(bundle.callers) * len(bundle.purposes) * len(KINDS) * len(bundle.categories))
         ),
@@ -97,12 +89,11 @@ def compile_table(bundle: Bundle, day: date) -> Table:
     for rule in bundle.rules.values():
         if not rule.grants_on(day):
             continue
-        required, obligations = _mask(bundle, rule.conditions), _mask(bundle, rule.obligations)
         for kind, categories in rule.categories.items():
             for caller in rule.callers:
                 reach.setdefault((caller, rule.purpose), set()).add(kind)
             for category in categories:
-                cells.append(_cell(rule, kind, category, required, obligations))
+                cells.append(_cell(rule, kind, category))
                 for caller in rule.callers:
                     _put(table, caller, rule.purpose, kind, category, len(cells) - 1)
     for line in bundle.red_lines.values():
@@ -125,7 +116,7 @@ def _positions(codes: Iterable[str]) -> dict[str, int]:
     return {code: position for position, code in enumerate(codes)}
 
 
-def _cell(rule: Rule, kind: SubjectKind, category: str, required: int, obligations: int) -> Cell:
+def _cell(rule: Rule, kind: SubjectKind, category: str) -> Cell:
     section = SECTION_OF.get((category, kind))
     return Cell(
         rule=rule,
@@ -133,13 +124,7 @@ def _cell(rule: Rule, kind: SubjectKind, category: str, required: int, obligatio
         kind=kind,
         level=rule.level,
         fields=fields_at(section.record, rule.level) if section else 0,
-        required=required,
-        obligations=obligations,
     )
-
-
-def _mask(bundle: Bundle, codes: tuple[str, ...]) -> int:
-    return sum(1 << bit for bit, code in enumerate(bundle.conditions) if code in codes)
 
 
 def _put(table: Table, caller: str, purpose: str, kind: SubjectKind, category: str, cell: int) -> None:

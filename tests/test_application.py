@@ -16,7 +16,9 @@ from connectors.sandbox.server import Sandbox
 from gateway.app import load_bundle
 from gateway.ledger import read_rows
 from policies.application import Application, Given, PastInquiry, past_inquiry, refuse_application
-from policies.bundle import BundleError, CategoryClass, MeasureKind, parse
+from policies.bundle import CategoryClass, MeasureKind
+from policies.bundle_files import BundleError
+from policies.bundle_loading import parse
 from policies.caller import Caller
 from policies.identifiers import credit_code, resident
 from policies.outcomes import Outcome

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from policies.authorization import Authorization, Consent
-from policies.bundle import Basis, Bundle, Proof, Rule, load
+from policies.bundle import Basis, Bundle, Proof, Rule
+from policies.bundle_loading import load
 from policies.caller import Caller, Identity
 from policies.catalogue import SECTION_OF, Registration, fields_at, fields_of
 from policies.decision import (

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.bundle import Audience, Bundle, Proof, Publication, RuleStatus, Treatment, load
+from policies.bundle import Audience, Bundle, Proof, Publication, RuleStatus, Treatment
+from policies.bundle_loading import load
 from policies.difference import Change, Effect, compare, needing_approval, text
 from policies.table import Cell, compile_table
 from policies.vocabulary import Level, Mask, Severity, SubjectKind

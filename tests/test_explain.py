@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.authorization import Authorization
-from policies.bundle import Bundle, Proof, RuleStatus, load
+from policies.bundle import Bundle, Proof, RuleStatus
+from policies.bundle_loading import load
 from policies.caller import Caller, Identity
 from policies.decision import CONSENT_OF, Granted, Possible, Question, close, decide, verify
 from policies.evidence import Evidence, Stage

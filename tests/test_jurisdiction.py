@@ -18,7 +18,7 @@ from gateway.policy import permissions
 from gateway.settings import PolicySettings
 from policies import explain
 from policies.access_log import decide_log, references_of_log
-from policies.bundle import load
+from policies.bundle_loading import load
 from policies.caller import Caller
 from policies.decision import (
     Possible,

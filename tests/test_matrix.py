@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from policies.bundle import Bundle, load
+from policies.bundle import Bundle
+from policies.bundle_loading import load
 from policies.explain import UnknownCodeError
 from policies.matrix import LETTERS, as_csv, as_html, as_text, callers_of, grids, matters
 from policies.table import Cell, Table, compile_table

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from policies.bundle import MAX_FILE, Bundle, BundleError, Layer, Problem, load, parse
+from policies.bundle import Bundle, Layer
+from policies.bundle_files import MAX_FILE, BundleError, Problem
+from policies.bundle_loading import load, parse
 from policies.check import FindingKind, check
 from policies.table import Cell, compile_table
 from policies.vocabulary import SubjectKind

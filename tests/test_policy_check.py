@@ -10,17 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from policies.bundle import (
-    Audience,
-    Bundle,
-    CeilingException,
-    Condition,
-    Openness,
-    Proof,
-    Rule,
-    RuleStatus,
-    load,
-)
+from policies.bundle import Audience, Bundle, CeilingException, Condition, Openness, Proof, Rule, RuleStatus
+from policies.bundle_loading import load
 from policies.check import CEILINGS, STATES, Finding, FindingKind, FindingSeverity, check, report
 from policies.table import Cell, compile_table
 from policies.vocabulary import Level, SubjectKind
@@ -393,7 +384,7 @@ def compiled(rules: dict[str, Rule], purpose: str) -> Written:
     for caller, kind, category in product(BUNDLE.callers, SubjectKind, BUNDLE.categories):
         cell = table.cell(caller, purpose, kind, category)
         if isinstance(cell, Cell):
-            codes = {*table.names(cell.required), *table.names(cell.obligations)}
+            codes = {*cell.rule.conditions, *cell.rule.obligations}
             cells[caller, kind, category, purpose] = (cell.level.value, frozenset(codes))
     return cells
 

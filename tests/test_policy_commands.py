@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from gateway import record
 from gateway.ledger import SqliteLedger
 from gateway.policy_commands import policy
-from policies.bundle import load
+from policies.bundle_loading import load
 from policies.check import check
 from policies.difference import compare, text
 from policies.matrix import as_csv, as_html, as_text

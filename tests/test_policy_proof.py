@@ -22,7 +22,8 @@ from cedar_export import CedarExport
 from interpreter import LEVELS_OF_RECORDS, Interpreter, Situation, Verdict
 
 from policies.authorization import Authorization
-from policies.bundle import RedLine, load
+from policies.bundle import RedLine
+from policies.bundle_loading import load
 from policies.caller import Caller, Identity
 from policies.check import STATES
 from policies.decision import CONSENT_OF, Granted, Possible, Question, close, decide
@@ -349,7 +350,7 @@ def test_the_table_gives_the_level_and_conditions_that_the_files_name(proof: Pro
         compiled = proof.compiled(place)
         if isinstance(compiled, Cell):
             rule = written[compiled.rule.id]
-            codes = {*proof.table.names(compiled.required), *proof.table.names(compiled.obligations)}
+            codes = {*compiled.rule.conditions, *compiled.rule.obligations}
             assert (compiled.level, codes) == (rule["level"], set(rule["conditions"])), place
 
 

@@ -26,7 +26,7 @@ from gateway.plan import LookupPlan
 from gateway.quota import AskedToday, AskedTogether, Place, Quotas, RestoredStore, restore
 from gateway.river import PROVINCE_TIME
 from gateway.settings import PolicySettings
-from policies.bundle import load
+from policies.bundle_loading import load
 from policies.caller import Caller
 from policies.decision import Question
 from policies.evidence import Evidence

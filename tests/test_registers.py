@@ -32,7 +32,7 @@ from connectors.sandbox.server import CONSENT_SERVICE, REGISTERS, Sandbox
 from gateway.examples import BIDDER_CHECK, BIDDERS
 from gateway.ledger import read_rows
 from gateway.settings import PolicySettings, SourceSettings
-from policies.bundle import load
+from policies.bundle_loading import load
 from policies.decision import check_all_proven
 from policies.evidence import Evidence, Stage
 from policies.proofs import CHECKS, Claim

@@ -28,7 +28,8 @@ from gateway.registered import Registered
 from gateway.reload import Reload
 from gateway.river import River
 from gateway.settings import PolicySettings
-from policies.bundle import Bundle, load
+from policies.bundle import Bundle
+from policies.bundle_loading import load
 
 RULES, PURPOSES = "rules.toml", "purposes.toml"
 

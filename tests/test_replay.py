@@ -27,7 +27,8 @@ from gateway.record import Rows
 from gateway.replay import LOG, SEARCH, Difference, Effect, Replay, ReplayError, replay, text
 from policies.access_log import decide_log, references_of_log
 from policies.authorization import Authorization, Consent
-from policies.bundle import Bundle, Proof, Rule, load
+from policies.bundle import Bundle, Proof, Rule
+from policies.bundle_loading import load
 from policies.caller import Caller, Identity
 from policies.decision import (
     CONSENT_OF,

@@ -16,7 +16,8 @@ from connectors.sandbox.server import Sandbox
 from gateway.limits import Limits
 from gateway.policy import make_policy
 from gateway.settings import PolicySettings
-from policies.bundle import Audience, Treatment, load
+from policies.bundle import Audience, Treatment
+from policies.bundle_loading import load
 from policies.caller import Caller
 from policies.catalogue import SECTIONS
 from policies.decision import Question, decide, decide_search
