@@ -3,17 +3,23 @@
 Nothing here looks at a time.
 """
 
-from collections.abc import Iterator
+import hashlib
+import hmac
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from bench import load, tables
 from bench.growth import growing_clients, growing_rules, growing_subjects, in_small, soaking
+from bench.processes import Running
 from bench.run import TODAY, run_scenario, running_bench
 from bench.scenarios import SCENARIOS, SOURCE, Amount, Scenario, WrongAnswerError, prepare_for, verify
-from bench.systems import Bench, product
-from bench.world import World
+from bench.systems import SYSTEMS, Bench, bench, product
+from bench.world import SECTIONS, Question, World
 
 SMALL = Amount(rounds=2, seconds=60.0, most=24)
 CALLS = {"S1": 4, "S2": 5, "S2a": 5, "S3": 0, "S4": 4, "S4r": 5}
@@ -84,6 +90,97 @@ async def test_wrong_answers_under_load_are_counted(
         assert seen.wrong == 20, "an error is seen in each"
         with pytest.raises(WrongAnswerError, match="status 401"):
             verify(running, unknown, world.one([0]))
+
+
+PEERS = ("mercurius", "mercurius-loaders", "mercurius-ledger", "mercurius-loaders-ledger")
+RECORDING = PEERS[2:]
+
+
+@pytest.mark.parametrize("scenario", [SCENARIOS[0], SCENARIOS[1], SCENARIOS[3]], ids=lambda each: each.name)
+async def test_peers_in_small(small_bench: Bench, world: World, scenario: Scenario) -> None:
+    rounds = await run_scenario(small_bench, world, scenario, PEERS, Amount(rounds=1, seconds=60.0, most=24))
+    assert [each.system for each in rounds[0]] == list(PEERS)
+    assert all(each.sound and each.requests == 24 for each in rounds[0])
+
+
+def _ask(running: Running, within: Bench, question: Question) -> Any:
+    headers = {"authorization": f"Bearer {within.token}", "content-type": "application/json"}
+    return httpx.post(
+        f"{running.url}/graphql", content=question.body, headers=headers, trust_env=False
+    ).json()
+
+
+def _rows(file: Path) -> list[tuple[int, str, Any]]:
+    """Position, hash and body of each row of a peer's ledger, whose chain holds."""
+    rows, last = [], "0" * 64
+    for line in file.read_bytes().rstrip(b"\0").splitlines():
+        position, last_hash, body = line.split(b" ", 2)
+        last = hashlib.sha256(last.encode() + position + body).hexdigest()
+        assert last == last_hash.decode()
+        rows.append((int(position), last, msgspec.json.decode(body)))
+    assert [position for position, _, _ in rows] == list(range(1, len(rows) + 1))
+    return rows
+
+
+def _hashes(file: Path, texts: Sequence[str]) -> list[str]:
+    key = file.with_name(f"{file.name}.key").read_bytes()
+    return [hmac.digest(key, text.encode(), "sha256").hex() for text in texts]
+
+
+@pytest.mark.parametrize("name", RECORDING)
+def test_a_recording_peer_has_the_row_on_disk_when_the_receipt_comes(
+    small_bench: Bench, world: World, name: str
+) -> None:
+    (one,), (listed,) = world.one([3]), world.listed([(0, 1, 2)])
+    with SYSTEMS[name](small_bench, 0) as running:
+        file = Path(running.ready["ledger"])
+        for number, (question, places) in enumerate([(one, (3,)), (listed, (0, 1, 2)), (one, (3,))], 1):
+            answer = _ask(running, small_bench, question)
+            position, digest, row = _rows(file)[-1]
+            receipt = {"id": row["receipt"], "position": position, "hash": digest}
+            assert answer["extensions"]["receipt"] == receipt
+            assert position == number
+            assert row["caller"]["type"] == "MARKET_REGULATION"
+            assert (row["purpose"], row["outcome"]) == (
+                "PUBLIC_VIEW" if question is one else "EVALUATION_RUN",
+                "ANSWERED",
+            )
+            query = msgspec.json.decode(question.body)["query"]
+            assert [row["document"]] == _hashes(file, [f"document:{query}"])
+            assert row["subjects"] == [
+                {"subject": hashed, "sections": dict.fromkeys(SECTIONS, "HAS")}
+                for hashed in _hashes(file, [f"credit_code:{world.codes[place]}" for place in places])
+            ]
+        assert _flags(running, file) & os.O_DSYNC, "a write returns when it is on the disk"
+
+
+def _flags(running: Running, file: Path) -> int:
+    """The flags with which the process holds the file open."""
+    process = Path(f"/proc/{running.process.pid}")
+    (descriptor,) = (each.name for each in (process / "fd").iterdir() if each.resolve() == file.resolve())
+    (flags,) = (
+        line.split()[1]
+        for line in (process / "fdinfo" / descriptor).read_text().splitlines()
+        if line.startswith("flags:")
+    )
+    return int(flags, 8)
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_asks_nothing_for_a_purpose_that_the_token_lacks(
+    tmp_path: Path, world: World, name: str
+) -> None:
+    with (
+        bench(tmp_path, TODAY, subjects=5, purposes=("PUBLIC_VIEW",)) as within,
+        SYSTEMS[name](within, 0) as running,
+    ):
+        answer = _ask(running, within, world.one([0], register=True)[0])
+        assert [error["message"] for error in answer["errors"]] == ["the token lacks the purpose"]
+        assert within.count() == (0, 0)
+        if name in RECORDING:
+            ((_, digest, row),) = _rows(Path(running.ready["ledger"]))
+            assert answer["extensions"]["receipt"]["hash"] == digest
+            assert (row["purpose"], row["outcome"], row["subjects"]) == ("EVALUATION_RUN", "FAULT", [])
 
 
 def test_a_percentile_is_a_latency_that_was_seen() -> None:

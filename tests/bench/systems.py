@@ -30,6 +30,7 @@ __all__ = ["SYSTEMS", "Bench", "Question", "available", "bench", "product", "syn
 ISSUER = "https://issuer.example"
 AUDIENCE = "credit-gateway"
 _HERE = Path(__file__).parent
+_PEER_FILES = ("package.json", "package-lock.json", "schema.graphql", "server.js", "ledger.js")
 
 
 class Bench(msgspec.Struct, frozen=True):
@@ -50,18 +51,25 @@ class Bench(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def bench(folder: Path, today: date, *, subjects: int, penalties: int = 4) -> Iterator[Bench]:
-    """The upstream of a run, with a new key for its tokens."""
+def bench(
+    folder: Path,
+    today: date,
+    *,
+    subjects: int,
+    penalties: int = 4,
+    purposes: Sequence[str] = UNIT.purposes,
+) -> Iterator[Bench]:
+    """The upstream of a run, with a new key for its token, which is for these purposes."""
     key = ECKey.generate_key("P-256", parameters={"use": "sig", "alg": "ES256"}, auto_kid=True)
     jwks = folder / "jwks.json"
     jwks.write_text(json.dumps(KeySet([key]).as_dict(private=False)))
     command = [*PYTHON, "-m", "bench.upstream", "--today", today.isoformat(), "--jwks", str(jwks)]
     command += ["--subjects", str(subjects), "--penalties", str(penalties)]
     with started(command, folder / "upstream.log", core=OTHERS) as upstream:
-        yield Bench(folder, upstream, _token(key))
+        yield Bench(folder, upstream, _token(key, purposes))
 
 
-def _token(key: ECKey) -> str:
+def _token(key: ECKey, purposes: Sequence[str]) -> str:
     now = int(time.time())
     claims = {
         "iss": ISSUER,
@@ -72,7 +80,7 @@ def _token(key: ECKey) -> str:
         "iat": now,
         "nbf": now,
         "exp": now + 86_400,
-        "authorization_details": [{"type": "credit_inquiry", "purposes": list(UNIT.purposes)}],
+        "authorization_details": [{"type": "credit_inquiry", "purposes": list(purposes)}],
         **UNIT.claims(),
     }
     header = {"typ": "at+jwt", "alg": "ES256", "kid": key.kid}
@@ -116,13 +124,22 @@ def strawberry(within: Bench, cache_seconds: int) -> Iterator[Running]:
 
 
 @contextmanager
-def mercurius(within: Bench, cache_seconds: int, *, loaders: bool = False) -> Iterator[Running]:
-    """Mercurius over the same upstream, its packages in the bench's own folder under the user's cache."""
+def mercurius(
+    within: Bench, cache_seconds: int, *, loaders: bool = False, ledger: bool = False
+) -> Iterator[Running]:
+    """Mercurius over the same upstream, its packages in the bench's own folder under the user's cache.
+
+    With `ledger` it records every inquiry in the file that its `ready` names.
+    """
+    folder = within.folder / f"mercurius-{time.monotonic_ns()}"
+    folder.mkdir()
     command = [str(node()), str(_install_mercurius() / "server.js"), within.upstream.url]
     command += ["--loaders"] if loaders else []
     command += ["--cache"] if cache_seconds else []
-    with started(command, within.folder / "mercurius.log", core=MEASURED) as running:
+    command += ["--ledger", str(folder / "ledger")] if ledger else []
+    with started(command, folder / "mercurius.log", core=MEASURED) as running:
         yield running
+    shutil.rmtree(folder)
 
 
 def node() -> Path | None:
@@ -138,7 +155,7 @@ def node() -> Path | None:
 def _install_mercurius() -> Path:
     """The folder with the peer and the packages that its lock file pins; raises StartError when npm fails."""
     here = _HERE / "mercurius"
-    files = [here / name for name in ("package.json", "package-lock.json", "schema.graphql", "server.js")]
+    files = [here / name for name in _PEER_FILES]
     stamp = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
     place = (
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "credit-gateway" / f"bench-{stamp}"
@@ -168,6 +185,8 @@ SYSTEMS: Mapping[str, Start] = {
     "strawberry": strawberry,
     "mercurius": mercurius,
     "mercurius-loaders": partial(mercurius, loaders=True),
+    "mercurius-ledger": partial(mercurius, ledger=True),
+    "mercurius-loaders-ledger": partial(mercurius, loaders=True, ledger=True),
 }
 """How each system starts, with the seconds for which it may keep what a source said."""
 
