@@ -86,10 +86,10 @@ MOST_RENDERED: Final = 400
 
 
 MOST_KEPT: Final = 8
-"""Selections of one subject or section whose bytes are kept with it; the oldest goes first."""
+"""Selections of one subject whose bytes are kept with it; the oldest goes first."""
 
-KEEPING: Final = frozenset({"CreditSubject", "Section"})
-"""The interfaces whose objects may keep their bytes (`SubjectAnswer.rendered`, `SectionAnswer.rendered`)."""
+KEEPING: Final = "CreditSubject"
+"""The interface whose objects may keep their bytes (`SubjectAnswer.rendered`)."""
 
 
 class Uncompiled(msgspec.Struct, frozen=True):
@@ -232,7 +232,7 @@ class _Source:
 
     def writer(self, node: ObjectNode, *, checked: bool) -> str:
         """The name of the function that writes an object; `checked`: it makes sure of the value's type."""
-        keeps = node.keeps and any(inner.name in KEEPING for inner in node.type.interfaces)
+        keeps = node.keeps and any(inner.name == KEEPING for inner in node.type.interfaces)
 
         def lines() -> list[str]:
             return [
@@ -261,7 +261,7 @@ class _Source:
         return [*lines, f"return {{{', '.join(entries)}}}"]
 
     def _kept(self, node: ObjectNode) -> list[str]:
-        """The bytes of a subject or section, where it keeps them, by its place in the document and the arguments below it."""
+        """The bytes of a subject, where it keeps them, by its place in the document and the arguments below it."""
         place = self._constant(object())
         arguments = "".join(f", *x[{slot + 1}].items()" for slot in node.slots)
         name = self._function((node, "written"), lambda: self._written(node))

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from time import perf_counter
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -14,9 +15,17 @@ from gateway.keysets import KeysUnavailableError
 from gateway.limits import Limits
 from gateway.logs import RequestLines
 from gateway.metrics import RequestCounts
-from gateway.operation import GRAPHQL_RESPONSE, JSON, Headers, Operation, accepted_media_type, read
+from gateway.operation import (
+    GRAPHQL_RESPONSE,
+    JSON,
+    Headers,
+    Operation,
+    accepted_media_type,
+    read,
+    usual_media_type,
+)
 from gateway.registered import NamedDocuments
-from gateway.river import Answered
+from gateway.river import Answered, Tell
 from policies.caller import Caller
 
 T = TypeVar("T")
@@ -39,20 +48,25 @@ class Reply(NamedTuple):
     failures: tuple[GatewayError, ...]
 
 
-Answer = Callable[[Caller, Operation], Awaitable[Answered]]
-"""What answers: the river's own method."""
+class Answers(Protocol):
+    """What answers: the river."""
+
+    async def answer(self, caller: Caller, operation: Operation) -> Answered:
+        """The answer to an operation."""
+        ...
+
+    def again(self, caller: Caller, body: bytes, tell: Tell) -> bool:
+        """Answer a request whose answer stands, at once; False: nothing is done."""
+        ...
 
 
 class GraphQLEndpoint:
-    """Takes a request from ASGI to the river and its answer back.
-
-    `answer` is the river's; `lines` is the log of requests, None: there is none.
-    """
+    """Takes a request from ASGI to the river and its answer back; `lines` is the log of requests, None: there is none."""
 
     def __init__(
         self,
         authenticator: Authenticator,
-        answer: Answer,
+        river: Answers,
         documents: NamedDocuments,
         limits: Limits,
         counts: RequestCounts,
@@ -60,7 +74,7 @@ class GraphQLEndpoint:
         body_seconds: float = BODY_SECONDS,
     ) -> None:
         self._authenticator = authenticator
-        self._answer = answer
+        self._river = river
         self._documents = documents
         self._limits = limits
         self._counts = counts
@@ -82,14 +96,27 @@ class GraphQLEndpoint:
                 raise GatewayError(Code.METHOD_NOT_ALLOWED)
             caller = await self._caller(headers)
             operation = await self._read(method, headers, query_string, receive)
-            answered = await self._answer(caller, operation)
+            answered = await self._river.answer(caller, operation)
         except Exception as error:  # noqa: BLE001  # the one door: nothing leaves but what the table of errors says
-            failure = _failure(error)
-            body = error_body([failure])
-            fields = _headers(_media_type(headers), body)
-            return Reply(failure.status, [*fields, *_raw(failure)], body, (failure,))
-        fields = _headers(operation.media_type, answered.body)
-        return Reply(200, fields, answered.body, answered.failures)
+            return _refusal(error, headers)
+        return _reply(operation.media_type, answered)
+
+    def again(self, headers: Headers, body: bytes, tell: Callable[[Reply], None]) -> bool:
+        """Answer a POST whose answer stands, without waiting for anything; False: ask `reply`.
+
+        `tell` is called with the reply, once the inquiry is recorded.
+        """
+
+        try:
+            given = [value for name, value in headers if name == b"authorization"]
+            caller = self._authenticator.known(given[0]) if len(given) == 1 else None
+            media_type = usual_media_type(headers, self._limits)
+            if caller is None or media_type is None:
+                return False
+            return self._river.again(caller, body, partial(_tell, tell, headers, media_type))
+        except Exception as error:  # noqa: BLE001  # the one door, as above
+            tell(_refusal(error, headers))
+            return True
 
     def sent(self, reply: Reply, seconds: float) -> None:
         """Log and count a reply that was sent, so many seconds after its request came."""
@@ -145,6 +172,23 @@ class _Begun(Awaitable[T]):
             except StopIteration as done:
                 result: T = done.value
                 return result
+
+
+def _tell(
+    tell: Callable[[Reply], None], headers: Headers, media_type: str, outcome: Answered | Exception
+) -> None:
+    tell(_refusal(outcome, headers) if isinstance(outcome, Exception) else _reply(media_type, outcome))
+
+
+def _reply(media_type: str, answered: Answered) -> Reply:
+    return Reply(200, _headers(media_type, answered.body), answered.body, answered.failures)
+
+
+def _refusal(error: Exception, headers: Headers) -> Reply:
+    failure = _failure(error)
+    body = error_body([failure])
+    fields = _headers(_media_type(headers), body)
+    return Reply(failure.status, [*fields, *_raw(failure)], body, (failure,))
 
 
 def _log(failures: tuple[GatewayError, ...]) -> None:

@@ -16,6 +16,7 @@ from gateway.artefacts import Artefacts, BadArtefact
 from gateway.bind import Call
 from gateway.decisions import Decisions
 from gateway.keysets import KeysUnavailableError
+from gateway.payer import payer_of
 from gateway.quota import Quotas
 from policies.access_log import decide_log, references_of_log
 from policies.authorization import Authorization
@@ -47,7 +48,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     each number that was looked up to its entry, to None where there is none, or to why there was no answer;
     `seconds` is how long that took. `quota` is how many subjects the unit may ask about in the day, `over_quota` the
     hash inputs of those beyond it. `search_rule` is the rule that searches by name are decided by. `withdrawals`:
-    whether some source keeps those of authorizations.
+    whether some source keeps those of authorizations. `final`: the same call is decided alike for the rest of the
+    day, as nothing of it had to be proven, and a quota that let its subjects in counts each of them once a day.
     """
 
     decisions: tuple[Decided, ...]
@@ -62,6 +64,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     over_quota: frozenset[str] = frozenset()
     search_rule: str | None = None
     withdrawals: bool = True
+    final: bool = False
 
     def denied(self) -> bool:
         """Whether any part of the call is denied."""
@@ -96,7 +99,8 @@ async def judge(
     settled = [decisions.on(table, caller, question) for question in questions]
     decided = [each.decided for each in settled if each.decided is not None]
     proofs = NO_PROOFS
-    if over or len(decided) < len(questions) or not call.of_subjects_alone:
+    settled_alone = len(decided) == len(questions) and call.of_subjects_alone
+    if over or not settled_alone:
         possible = [
             _within_quota(each.possible, over.get(question.subject.hash_input))
             for question, each in zip(questions, settled, strict=True)
@@ -114,6 +118,7 @@ async def judge(
         quota=quota,
         over_quota=frozenset(over),
         withdrawals=Register.AUTHORIZATIONS in sources.registers,
+        final=settled_alone and not over,
     )
     return judgement if call.of_subjects_alone else _with_overviews(judgement, table, caller, call)
 
@@ -188,7 +193,7 @@ async def _prove(
         for question, parts in zip(call.questions, possible, strict=True)
     ]
     references = () if minor else dict.fromkeys(_references(table, caller, call, verified))
-    registers = await _look_up(references, call, sources, deadline * REGISTERS_SHARE)
+    registers = await _look_up(references, call, caller, sources, deadline * REGISTERS_SHARE)
     return _Proofs(verified, read, registers, clock() - begun)
 
 
@@ -265,7 +270,7 @@ def _references(
 
 
 async def _look_up(
-    references: Iterable[Reference], call: Call, sources: Sources, deadline: float
+    references: Iterable[Reference], call: Call, caller: Caller, sources: Sources, deadline: float
 ) -> dict[Reference, Entry | str | None]:
     asked = [
         reference
@@ -274,7 +279,9 @@ async def _look_up(
     ]
     if not asked:
         return {}
-    answers = await sources.look_up(asked, ground=Ground(call.purpose), deadline=deadline)
+    answers = await sources.look_up(
+        asked, ground=Ground(call.purpose), deadline=deadline, payer=payer_of(caller)
+    )
     return {reference: _found(answer) for reference, answer in zip(asked, answers, strict=True)}
 
 

@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import hashlib
 import hmac
+import logging
 import os
 import queue
 import secrets
@@ -23,12 +24,15 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
 import apsw
 import msgspec
+
+_LOG = logging.getLogger("gateway")
 
 KEY_BYTES = 32
 WAITING_LIMIT = 4096
@@ -103,13 +107,20 @@ class Ledger(Protocol):
         """Write one row; return only when it is durable. Raises LedgerFailure: then no answer may leave."""
         ...
 
+    def append_then(self, body: bytes, tell: "Tell") -> None:
+        """As `append`, for one who does not wait: `tell` is called when it is durable, or with why it is not."""
+        ...
+
     async def aclose(self) -> None:
         """Finish the appends that wait, then close."""
         ...
 
 
-_Append = tuple[bytes, asyncio.Future[Position]]
-"""A row's body, and who waits for its place."""
+Tell = Callable[[Position | LedgerFailure], None]
+"""Hears where a row is, or why it is not in the file."""
+
+_Append = tuple[bytes, Tell]
+"""A row's body, and who hears of its place."""
 
 
 class _Link(NamedTuple):
@@ -182,6 +193,12 @@ class SqliteLedger:
         Raises LedgerFailure: closed, too many appends wait, or the write failed. RuntimeError: another event loop
         than that of the first append.
         """
+        done: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
+        self.append_then(body, partial(_settle, done))
+        return await done
+
+    def append_then(self, body: bytes, tell: Tell) -> None:
+        """As `append`, and call `tell` in the loop when it is durable or the write failed; raises what else `append` does."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
@@ -191,13 +208,11 @@ class SqliteLedger:
             raise LedgerFailure("the ledger is closed")
         if self._waiting >= WAITING_LIMIT:
             raise LedgerFailure(f"{WAITING_LIMIT} appends wait for the ledger already")
-        done: asyncio.Future[Position] = loop.create_future()
         self._waiting += 1
         if not self._gathered:
             # One waking of the writer for all that is appended in this turn of the loop.
             loop.call_soon(self._hand_over)
-        self._gathered.append((body, done))
-        return await done
+        self._gathered.append((body, tell))
 
     def _hand_over(self) -> None:
         gathered, self._gathered = self._gathered, []
@@ -227,30 +242,31 @@ class SqliteLedger:
             self._database.close()
 
     def _write_and_tell(self, batch: list[_Append]) -> None:
-        outcome: list[Position] | str
+        outcome: Sequence[Position | LedgerFailure]
         try:
             outcome = self._write([body for body, _ in batch])
             self._failed = False
         except Exception as error:  # noqa: BLE001  # whatever went wrong, those who wait must hear of it
-            outcome = f"the ledger cannot write: {_reason(error)}"
+            reason = f"the ledger cannot write: {_reason(error)}"
+            outcome = [LedgerFailure(reason) for _ in batch]
             self._failed = True
         # A loop that was closed has nobody left who waits.
         with contextlib.suppress(RuntimeError):
-            batch[0][1].get_loop().call_soon_threadsafe(self._tell, batch, outcome)
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._tell, batch, outcome)
 
-    def _tell(self, batch: list[_Append], outcome: list[Position] | str) -> None:
+    def _tell(self, batch: list[_Append], outcome: Sequence[Position | LedgerFailure]) -> None:
         self._waiting -= len(batch)
-        if isinstance(outcome, str):
+        if isinstance(outcome[0], LedgerFailure):
             self.failures += 1
-            for _, done in batch:
-                if not done.done():  # else its caller was cancelled
-                    done.set_exception(LedgerFailure(outcome))
-            return
-        self.batches += 1
-        self.rows += len(batch)
-        for (_, done), position in zip(batch, outcome, strict=True):
-            if not done.done():
-                done.set_result(position)
+        else:
+            self.batches += 1
+            self.rows += len(batch)
+        for (_, tell), place in zip(batch, outcome, strict=True):
+            try:
+                tell(place)
+            except Exception:  # noqa: BLE001  # one who cannot hear it keeps it from nobody else
+                _LOG.exception("an answer was lost after its row was written")
 
     def _write(self, bodies: Sequence[bytes]) -> list[Position]:
         """Append all bodies in one durable transaction, after the last row of whichever process wrote it."""
@@ -277,6 +293,16 @@ class SqliteLedger:
             raise LedgerFailure("the file was replaced while it was open")
         self._last = last
         return [Position(position, digest.hex()) for position, _, digest in rows]
+
+
+def _settle(done: asyncio.Future[Position], place: Position | LedgerFailure) -> None:
+    """Wake who waits for a place, unless it was cancelled."""
+    if done.done():
+        return
+    if isinstance(place, LedgerFailure):
+        done.set_exception(place)
+    else:
+        done.set_result(place)
 
 
 def keyed_hash(key: bytes, identifier: str) -> str:

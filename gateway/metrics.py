@@ -47,7 +47,7 @@ class RequestCounts:
         self.seconds += seconds
 
     def executed(self, form: str) -> None:
-        """Count one execution; `form` is "compiled" or "reference"."""
+        """Count one execution; `form` is "compiled", "reference", or "standing" for an answer that stood."""
         self.by_form[form] = self.by_form.get(form, 0) + 1
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "read",
     "select_operation",
     "sent_document",
+    "usual_media_type",
     "validate",
 ]
 
@@ -51,7 +52,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 class Operation(msgspec.Struct, frozen=True):
     """A well-formed GraphQL-over-HTTP request; nothing in it has been parsed yet as GraphQL.
 
-    `media_type` is that of the answer, and `by_get` says that the request came by GET.
+    `media_type` is that of the answer, and `by_get` says that the request came by GET. `body` is what it was read
+    from; empty for a GET.
     """
 
     document: str
@@ -59,6 +61,7 @@ class Operation(msgspec.Struct, frozen=True):
     variables: dict[str, Any]
     media_type: str
     by_get: bool
+    body: bytes = b""
 
 
 def sent_document(members: Mapping[str, Any]) -> str:
@@ -84,13 +87,13 @@ async def read(
     BAD_REQUEST_FIELD, TOO_DEEP, or what `document_of` raises.
     """
     if method == "POST":
-        media_type = _usual_media_type(headers, limits)
+        media_type = usual_media_type(headers, limits)
         if media_type is None:
             media_type = accepted_media_type(headers)
             _check_content_type(headers)
             _check_length(headers, limits.max_body_bytes)
-        members = _members_of_body(await _read_body(receive, limits.max_body_bytes), limits)
-        return _operation(members, media_type, document_of, by_get=False)
+        body = await _read_body(receive, limits.max_body_bytes)
+        return _operation(_members_of_body(body, limits), media_type, document_of, by_get=False, body=body)
     if method != "GET":
         raise GatewayError(Code.METHOD_NOT_ALLOWED)
     media_type = accepted_media_type(headers)
@@ -107,7 +110,7 @@ _USUAL_ACCEPT: Final = {
 _USUAL_DIGITS: Final = 9
 
 
-def _usual_media_type(headers: Headers, limits: Limits) -> str | None:
+def usual_media_type(headers: Headers, limits: Limits) -> str | None:
     """The media type of the answer to a POST with the headers of most clients; None: they are to be read with care."""
     fields = dict(headers)
     length = fields.get(b"content-length", b"0")
@@ -284,7 +287,12 @@ def _text(encoded: bytes) -> str:
 
 
 def _operation(
-    members: dict[str, Any], media_type: str, document_of: Callable[[Mapping[str, Any]], str], *, by_get: bool
+    members: dict[str, Any],
+    media_type: str,
+    document_of: Callable[[Mapping[str, Any]], str],
+    *,
+    by_get: bool,
+    body: bytes = b"",
 ) -> Operation:
     """The request's members, each of its type; a member that is null counts as absent, others are ignored."""
     name = members.get("operationName")
@@ -296,7 +304,7 @@ def _operation(
         raise GatewayError(Code.BAD_REQUEST_FIELD, field="variables", reason="must be an object")
     if not (extensions is None or isinstance(extensions, dict)):
         raise GatewayError(Code.BAD_REQUEST_FIELD, field="extensions", reason="must be an object")
-    return Operation(document_of(members), name or None, variables or {}, media_type, by_get)
+    return Operation(document_of(members), name or None, variables or {}, media_type, by_get, body)
 
 
 def parse(text: str, limits: Limits) -> DocumentNode:

@@ -101,7 +101,7 @@ class ObjectNode(msgspec.Struct, frozen=True, eq=False):
     """An object type with the fields selected of it.
 
     `slots` are the variable arguments below it. `keeps` says that what it becomes depends on nothing else but its
-    value, so that a section may keep its bytes.
+    value, so that a subject may keep its bytes.
     """
 
     type: GraphQLObjectType

@@ -8,6 +8,7 @@ the answer itself. Whatever is not so goes uvicorn's way, from the first byte of
 
 import asyncio
 from collections.abc import MutableMapping
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -24,29 +25,55 @@ _ADDRESS: Final = b"/graphql"
 _CLOSE: Final = (b"connection", b"close")
 
 
+class _NoEvent:
+    """Stands where uvicorn tells a request under way that something came: one that is whole waits for nothing."""
+
+    def set(self) -> None:
+        """Tell nobody."""
+
+
+_NO_EVENT: Final = _NoEvent()
+
+
 class _Exchange:
     """One request and its answer, with what uvicorn's protocol wants to know of the one under way."""
 
-    __slots__ = ("body", "disconnected", "headers", "keep_alive", "message_event", "response_complete")
+    __slots__ = (
+        "begun",
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "message_event",
+        "pieces",
+        "response_complete",
+    )
 
     def __init__(self, headers: RawHeaders) -> None:
         # Trailers come under the same list later: they are no headers of the request.
         self.headers = [*headers]
-        self.body = bytearray()
+        self.pieces: list[bytes] = []
+        self.begun = perf_counter()
         self.keep_alive = True
         self.disconnected = False
         self.response_complete = False
-        self.message_event = asyncio.Event()
+        self.message_event = _NO_EVENT
+
+    @property
+    def body(self) -> bytes:
+        """The body, as far as it has come."""
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
     async def receive(self) -> MutableMapping[str, Any]:
         """The body, which is all there, as ASGI would bring it."""
-        return {"type": "http.request", "body": bytes(self.body), "more_body": False}
+        return {"type": "http.request", "body": self.body, "more_body": False}
 
 
 class LeanProtocol(HttpToolsProtocol):
     """uvicorn's protocol for an application whose `graphql` is the endpoint at `/graphql`."""
 
     _endpoint: GraphQLEndpoint
+    _defaults: tuple[object, bytes] = ((), b"")
+    """uvicorn's own header fields, and as they are sent; it makes new ones each second."""
     _coming: _Exchange | None = None
     """The usual request whose body has not come to its end."""
 
@@ -99,7 +126,7 @@ class LeanProtocol(HttpToolsProtocol):
         if self._coming is None:
             super().on_body(body)
         else:
-            self._coming.body += body
+            self._coming.pieces.append(body)
 
     def on_message_complete(self) -> None:
         """Answer a request that came whole."""
@@ -108,22 +135,27 @@ class LeanProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         self.cycle = exchange  # type: ignore[assignment]  # as much of it as the protocol looks at
-        task = self.loop.create_task(self._answer(exchange))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        if self.flow.write_paused or not self._endpoint.again(
+            exchange.headers, exchange.body, partial(self._send, exchange)
+        ):
+            task = self.loop.create_task(self._answer(exchange))
+            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(task)
 
     def data_received(self, data: bytes) -> None:
         """Read what came; a request that is not whole by then goes uvicorn's way."""
         super().data_received(data)
         exchange, self._coming = self._coming, None
         if exchange is not None and not self.transport.is_closing():
-            self._hand_back(bytes(exchange.body))
+            self._hand_back(exchange.body)
 
     async def _answer(self, exchange: _Exchange) -> None:
-        begun = perf_counter()
         reply = await self._endpoint.reply("POST", exchange.headers, b"", exchange.receive)
         if self.flow.write_paused and not exchange.disconnected:
             await self.flow.drain()
+        self._send(exchange, reply)
+
+    def _send(self, exchange: _Exchange, reply: Reply) -> None:
         exchange.response_complete = True
         if not exchange.disconnected:
             if _CLOSE in reply.headers:
@@ -132,13 +164,12 @@ class LeanProtocol(HttpToolsProtocol):
             if not exchange.keep_alive:
                 self.transport.close()
             self.on_response_complete()
-        self._endpoint.sent(reply, perf_counter() - begun)
+        self._endpoint.sent(reply, perf_counter() - exchange.begun)
 
     def _head(self, reply: Reply, keep_alive: bool) -> bytes:
-        lines = [STATUS_LINE[reply.status]]
-        for name, value in (*self.server_state.default_headers, *reply.headers):
-            lines += (name, b": ", value, b"\r\n")
-        if not keep_alive and _CLOSE not in reply.headers:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines)
+        fields = self.server_state.default_headers
+        if self._defaults[0] is not fields:
+            self._defaults = fields, b"".join([b"%b: %b\r\n" % field for field in fields])
+        close = b"" if keep_alive or _CLOSE in reply.headers else b"connection: close\r\n"
+        own = [b"%b: %b\r\n" % field for field in reply.headers]
+        return b"".join([STATUS_LINE[reply.status], self._defaults[1], *own, close, b"\r\n"])

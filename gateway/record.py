@@ -34,6 +34,9 @@ from policies.vocabulary import SubjectKind
 from resolvers.answers import ApplicationReceipt, LogResult, Receipt, SearchResult, StatisticsResult
 from resolvers.schema import OnDenied
 
+MOST_ENCODED = 8_000
+"""Parts of rows that are kept encoded."""
+
 VERSION = 1
 """Version of the row's form; readers of older rows go by it."""
 
@@ -111,6 +114,22 @@ class _Row(msgspec.Struct, kw_only=True):
     logs: list[dict[str, Any]]
 
 
+def lasting(row: bytes, receipt: Receipt) -> bytes:
+    """Of the row of an inquiry what would stand in it again, were the same asked on the same day under another receipt."""
+    return row[len(_passing(receipt)) :]
+
+
+def again(lasting: bytes, receipt: Receipt) -> bytes:
+    """The row of an inquiry that is answered again under this receipt."""
+    return _passing(receipt) + lasting
+
+
+def _passing(receipt: Receipt) -> bytes:
+    """The first members of a row, up to its day."""
+    time = receipt.time.isoformat(timespec="milliseconds")
+    return f'{{"version":{VERSION},"receipt":"{receipt.id}","time":"{time}"'.encode()
+
+
 class Rows:
     """Writes the rows of inquiries. What is the same in one row after another is encoded once: the caller, the
     decisions and the kept sections, each known by its identity.
@@ -118,7 +137,7 @@ class Rows:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._encoded: Recent[tuple[object, ...], tuple[object, msgspec.Raw]] = Recent(12_000)
+        self._encoded: Recent[tuple[object, ...], tuple[object, msgspec.Raw]] = Recent(MOST_ENCODED)
 
     def row(
         self,
@@ -234,9 +253,16 @@ class Rows:
     ) -> msgspec.Raw:
         if isinstance(decision, Denied):
             return self._once(decision, lambda: _denied(category, asked, decision), category, asked)
-        granted = self._once(decision, lambda: _granted(category, asked, decision))
-        given = msgspec.json.encode(_given(shaped))
-        return msgspec.Raw(b"%b,%b" % (bytes(granted)[:-1], given[1:]))
+
+        def entry() -> dict[str, Any]:
+            return _granted(category, asked, decision) | _given(shaped)
+
+        if shaped is None or shaped.hidden or len(shaped.answer.sources) != 1:
+            return msgspec.Raw(msgspec.json.encode(entry()))
+        # Most grants come to the same few things.
+        answer, (source,) = shaped.answer, shaped.answer.sources
+        came_of_it = (outcome_of(shaped), answer.state, len(answer.records), source.id, source.state)
+        return self._once(decision, entry, category, asked, *came_of_it)
 
 
 _NONE: Mapping[str, ShapedSection] = MappingProxyType({})

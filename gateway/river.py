@@ -34,8 +34,9 @@ from gateway.overview import Overviews, fetch_overviews
 from gateway.plan import Prepared
 from gateway.policy import Policy, permissions
 from gateway.quota import Quotas
-from gateway.record import Rows
+from gateway.record import Rows, again, lasting
 from gateway.shape import Shaper, after_shaping, denials
+from gateway.standing import Standing, Standings, held_for
 from gateway.visibility import showing
 from policies.caller import Caller
 from resolvers.answers import (
@@ -57,6 +58,10 @@ class Answered(msgspec.Struct, frozen=True):
 
     body: bytes
     failures: tuple[GatewayError, ...] = ()
+
+
+Tell = Callable[[Answered | Exception], None]
+"""Hears the answer of an inquiry, or why there is none."""
 
 
 class River:
@@ -88,6 +93,7 @@ class River:
         self._quotas = quotas
         self._shaper = shaper
         self._decisions = Decisions()
+        self._standings = Standings()
         self._ledger = ledger
         self._log = AccessLog(history, ledger_key)
         self._applications = Applications(ledger, history, ledger_key)
@@ -150,14 +156,66 @@ class River:
         if judgement.refuses(call):
             raise await self._refused(policy, prepared, receipt, call, caller, operation, judgement)
         # record: durable before the first byte
-        position = await self._record(
-            prepared, receipt, call, caller, operation, judgement, subjects, searches, overviews
-        )
+        row = self._row(prepared, receipt, call, caller, operation, judgement, subjects, searches, overviews)
+        position = await self._append(row)
         # respond
-        answer = _answer(call, subjects, searches, overviews, receipt)
+        inquiry = _answer(call, subjects, searches, overviews, receipt)
         extensions = _extensions(policy, call, judgement, receipt, position)
-        found = msgspec.structs.replace(context, inquiry=answer)
-        return self._respond(prepared, operation, variables, found, extensions, seen)
+        found = msgspec.structs.replace(context, inquiry=inquiry)
+        answered = self._respond(prepared, operation, variables, found, extensions, seen)
+        compiled = prepared.compiled(variables.coerced)
+        held = held_for(call, judgement, subjects, sources)
+        if held is not None and isinstance(compiled, Compiled) and not answered.failures:
+            standing = Standing(
+                caller=caller,
+                policy=policy,
+                sources=sources,
+                today=today,
+                held=held,
+                purpose=call.purpose,
+                row=lasting(row, receipt),
+                lookups=inquiry.lookups,
+                denials=extensions.get("denials", []),
+                compiled=compiled,
+                variables=variables,
+                context=context,
+            )
+            self._standings.remember(operation.body, standing)
+        return answered
+
+    def again(self, caller: Caller, body: bytes, tell: Tell) -> bool:
+        """Answer a request whose answer stands, at once; False: it has to go the whole way, by `answer`.
+
+        `tell` is called when it is recorded, with the answer or with why there is none.
+        """
+        now = self._clock()
+        today = now.astimezone(PROVINCE_TIME).date()
+        standing = self._standings.find(caller, body, self.policy, self._sources.now, today)
+        if standing is None:
+            return False
+        receipt = Receipt(str(uuid.uuid4()), now, standing.policy.bundle.hash, standing.purpose)
+
+        def recorded(place: Position | LedgerFailure) -> None:
+            if isinstance(place, LedgerFailure):
+                tell(GatewayError(Code.LEDGER_UNAVAILABLE))
+                return
+            try:
+                answered = self._again(standing, receipt, place)
+            except Exception as error:  # noqa: BLE001  # the one door says what it is
+                tell(error)
+            else:
+                tell(answered)
+
+        try:
+            self._ledger.append_then(again(standing.row, receipt), recorded)
+        except LedgerFailure:
+            tell(GatewayError(Code.LEDGER_UNAVAILABLE))
+        return True
+
+    def _again(self, standing: Standing, receipt: Receipt, position: Position) -> Answered:
+        self._counts.executed("standing")
+        data, failures = standing.compiled.execute(standing.answered(receipt), standing.variables)
+        return _written(data, failures, _extended(receipt, position, standing.denials))
 
     async def _refused(
         self,
@@ -170,10 +228,11 @@ class River:
         judgement: Judgement,
     ) -> GatewayError:
         """The refusal of the whole inquiry, recorded: what was fetched for it, if anything, goes nowhere."""
-        position = await self._record(prepared, receipt, call, caller, operation, judgement, (), {}, {})
+        row = self._row(prepared, receipt, call, caller, operation, judgement, (), {}, {})
+        position = await self._append(row)
         return _refusal(judgement, _extensions(policy, call, judgement, receipt, position))
 
-    async def _record(
+    def _row(
         self,
         prepared: Prepared,
         receipt: Receipt,
@@ -184,8 +243,8 @@ class River:
         subjects: Subjects,
         searches: Mapping[str, SearchResult],
         overviews: Overviews,
-    ) -> Position:
-        body = self._rows.row(
+    ) -> bytes:
+        return self._rows.row(
             receipt=receipt,
             call=call,
             caller=caller,
@@ -196,8 +255,10 @@ class River:
             overviews=overviews,
             outcome=_refused_as(judgement).value if judgement.refuses(call) else "ANSWERED",
         )
+
+    async def _append(self, row: bytes) -> Position:
         try:
-            return await self._ledger.append(body)
+            return await self._ledger.append(row)
         except LedgerFailure as error:
             raise GatewayError(Code.LEDGER_UNAVAILABLE) from error
 
@@ -229,13 +290,18 @@ class River:
         else:
             self._counts.executed("reference")
             data, failures = _execute(prepared, operation, context, seen)
-        body = [b'{"data":', data]
-        if failures:
-            body += [b',"errors":', orjson.dumps([formatted(failure) for failure in failures])]
-        if extensions:
-            body += [b',"extensions":', orjson.dumps(extensions)]
-        body.append(b"}")
-        return Answered(b"".join(body), failures)
+        return _written(data, failures, extensions)
+
+
+def _written(data: bytes, failures: tuple[GatewayError, ...], extensions: Mapping[str, Any]) -> Answered:
+    """The response of these parts."""
+    body = [b'{"data":', data]
+    if failures:
+        body += [b',"errors":', orjson.dumps([formatted(failure) for failure in failures])]
+    if extensions:
+        body += [b',"extensions":', orjson.dumps(extensions)]
+    body.append(b"}")
+    return Answered(b"".join(body), failures)
 
 
 def _answer(
@@ -268,10 +334,13 @@ def _overview(result: StatisticsResult | LogResult) -> Lookup:
 def _extensions(
     policy: Policy, call: Call, judgement: Judgement, receipt: Receipt, position: Position
 ) -> dict[str, Any]:
+    return _extended(receipt, position, denials(call, judgement, policy.bundle))
+
+
+def _extended(receipt: Receipt, position: Position, denied: list[dict[str, object]]) -> dict[str, Any]:
     extensions: dict[str, Any] = {
         "receipt": {"id": receipt.id, "position": position.position, "hash": position.hash}
     }
-    denied = denials(call, judgement, policy.bundle)
     if denied:
         extensions["denials"] = denied
     return extensions

@@ -69,8 +69,6 @@ class SectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One category of one subject. `records` are shaped: filtered, cut to the level, masked, marked.
 
     `complete` is false when some source of the section did not answer, so that HAS is not read as all.
-    `rendered` keeps the JSON of the section by what was selected of it, for an answer that is given again; None:
-    nothing is kept.
     """
 
     section: Section
@@ -82,13 +80,12 @@ class SectionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = True
     withheld: tuple[Withheld, ...] = ()
     records: tuple[Record, ...] = ()
-    rendered: dict[object, bytes] | None = None
 
 
 class SubjectAnswer(msgspec.Struct, frozen=True):
     """A subject as asked: its kind follows from the identifier, whether it exists is in no field of it.
 
-    `rendered` is as that of its sections.
+    `rendered` keeps its JSON by what was selected of it, for an answer that is given again; None: nothing is kept.
     """
 
     kind: SubjectKind

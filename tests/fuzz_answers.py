@@ -194,7 +194,8 @@ class Answers(Drawing):
             return self.pick(STRANGE)
         asked = [SECTION_OF[(category, kind)] for category in lookup.sections[kind]]
         sections = {section.name: self.section(section) for section in asked if not self.stray()}
-        return answers.SubjectAnswer(kind, self.of(tuple[str, ...]), sections)
+        kept: dict[object, bytes] | None = {} if self._keeping else None
+        return answers.SubjectAnswer(kind, self.of(tuple[str, ...]), sections, kept)
 
     def section(self, section: Section) -> Any:
         if self.stray():
@@ -212,7 +213,6 @@ class Answers(Drawing):
             section=section,
             state=self.pick(STRANGE) if self.stray() else state,
             records=records,
-            rendered={} if self._keeping else None,
         )
 
     def record(self, section: Section) -> Any:

@@ -62,8 +62,8 @@ def about(subject: Any) -> Context:
 
 
 def organisation(*records: Any, kept: dict[object, bytes] | None = None) -> answers.SubjectAnswer:
-    section = answers.SectionAnswer(section=PENALTIES, state=SectionState.HAS, records=records, rendered=kept)
-    return answers.SubjectAnswer(SubjectKind.ORG, (), {"penalties": section})
+    section = answers.SectionAnswer(section=PENALTIES, state=SectionState.HAS, records=records)
+    return answers.SubjectAnswer(SubjectKind.ORG, (), {"penalties": section}, kept)
 
 
 def run(form: Compiled, context: Any, variables: VariableValues = NOTHING) -> tuple[Any, list[GatewayError]]:
@@ -360,28 +360,28 @@ def test_what_json_cannot_say_is_no_answer_of_either_form() -> None:
         by_reference(DOCUMENTS.get(text, None), None, {}, context)
 
 
-# --- sections keep their bytes
+# --- subjects keep their bytes
 
 
-def test_a_section_keeps_what_was_selected_of_it() -> None:
+def test_a_subject_keeps_what_was_selected_of_it() -> None:
     kept: dict[object, bytes] = {}
     form = compiled(of_penalties("state records { nodes { facts } }"))
     context = about(organisation(Penalty(record_id="1", facts="f"), kept=kept))
     data, _ = run(form, context)
     (written,) = kept.values()
-    assert orjson.loads(written) == data["inquiry"]["subject"]["penalties"]
+    assert orjson.loads(written) == data["inquiry"]["subject"]
     (place,) = kept
     kept[place] = b'"kept"'
     again, _ = form.execute(context, NOTHING)
-    assert orjson.loads(again)["inquiry"]["subject"]["penalties"] == "kept"
+    assert orjson.loads(again)["inquiry"]["subject"] == "kept"
 
 
-def test_a_section_that_keeps_nothing_is_written_anew() -> None:
+def test_a_subject_that_keeps_nothing_is_written_anew() -> None:
     data, _ = run(compiled(of_penalties("state")), about(organisation()))
     assert data["inquiry"]["subject"]["penalties"] == {"state": "HAS"}
 
 
-def test_selections_and_pages_of_a_section_are_kept_apart() -> None:
+def test_selections_and_pages_of_a_subject_are_kept_apart() -> None:
     kept: dict[object, bytes] = {}
     records = tuple(Penalty(record_id=str(number)) for number in range(5))
     context = about(organisation(*records, kept=kept))
@@ -396,7 +396,7 @@ def test_selections_and_pages_of_a_section_are_kept_apart() -> None:
     assert len(kept) == 5
 
 
-def test_a_section_keeps_no_more_than_it_may() -> None:
+def test_a_subject_keeps_no_more_than_it_may() -> None:
     kept: dict[object, bytes] = {}
     context = about(organisation(kept=kept))
     for number in range(MOST_KEPT + 3):
@@ -404,10 +404,10 @@ def test_a_section_keeps_no_more_than_it_may() -> None:
         assert data["inquiry"]["subject"]["penalties"] == {f"s{number}": "HAS"}
         assert len(kept) == min(number + 1, MOST_KEPT)
     # The newest are there.
-    assert b'{"s%d":"HAS"}' % (MOST_KEPT + 2) in kept.values()
+    assert b'{"penalties":{"s%d":"HAS"}}' % (MOST_KEPT + 2) in kept.values()
 
 
-def test_a_section_with_a_fault_keeps_nothing() -> None:
+def test_a_subject_with_a_fault_keeps_nothing() -> None:
     kept: dict[object, bytes] = {}
     strange: Any = b"bytes"
     run(
@@ -417,8 +417,8 @@ def test_a_section_with_a_fault_keeps_nothing() -> None:
     assert kept == {}
 
 
-def test_a_section_that_looks_at_its_context_keeps_nothing() -> None:
-    @strawberry.interface(name="Section")
+def test_a_subject_that_looks_at_its_context_keeps_nothing() -> None:
+    @strawberry.interface(name="CreditSubject")
     class Part:
         state: str
 

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -412,6 +412,11 @@ class Warm:
     endpoint: GraphQLEndpoint
     policy: str = "first"
 
+    @property
+    def stood(self) -> int:
+        """How many answers stood so far."""
+        return self.reload._river._counts.by_form.get("standing", 0)
+
     async def answer(self, step: Step) -> Answer:
         self.time.now = self.world.start + timedelta(days=step.day)
         if step.policy != self.policy:
@@ -519,14 +524,15 @@ async def test_the_questions_differ_in_what_they_get(world: World) -> None:
 
 async def test_a_warm_gateway_answers_as_a_cold_one(world: World) -> None:
     async with world.gateway() as warm:
-        await warm.agrees([*FIRST, *FIRST, *SECOND, *FIRST, *SECOND])
-        # It is warm indeed: subjects that were shaped once came again.
+        await warm.agrees([*FIRST, *FIRST, *FIRST, *SECOND, *FIRST, *SECOND, *SECOND, *SECOND])
+        # It is warm indeed: subjects that were shaped once came again, and so did whole answers.
         assert len(warm.reload._river._shaper._subjects) > len(FIRST) // 4
+        assert warm.stood >= 4
 
 
 async def test_so_it_does_in_the_reverse_order(world: World) -> None:
     async with world.gateway("second") as warm:
-        await warm.agrees([*SECOND[::-1], *FIRST[::-1], *FIRST[::-1]])
+        await warm.agrees([*SECOND[::-1], *FIRST[::-1], *FIRST[::-1], *FIRST[::-1]])
 
 
 _TODAY = [name for name in FIRST if STEPS[name].day == 0]
@@ -536,7 +542,7 @@ async def test_so_it_does_when_all_ask_at_once(world: World) -> None:
     """Asks of unequal callers share calls, flights and the ledger's commits: each still gets its own."""
     cold = [await world.cold_answer(name) for name in _TODAY]
     async with world.gateway() as warm:
-        for names in (_TODAY, _TODAY[::-1], _TODAY):
+        for names in (_TODAY, _TODAY[::-1], _TODAY, _TODAY):
             found = await asyncio.gather(*(warm.ask(STEPS[name]) for name in names))
             assert dict(zip(names, found, strict=True)) == dict(zip(_TODAY, cold, strict=True))
 
@@ -552,6 +558,156 @@ async def test_so_it_does_after_any_questions(
 ) -> None:
     async with world.gateway() as warm:
         await warm.agrees([*before, *between, *after])
+
+
+# --- an answer that stands, and what makes it fall
+
+
+def _standing_step(who: str = "bureau", purpose: str = "PUBLIC_VIEW", **variables: Any) -> Step:
+    return Step(who, ONE, _asks(purpose, None, id=_of(PENALISED)) | variables)
+
+
+async def _make_stand(warm: Warm, step: Step) -> Answer:
+    """Ask until the answer stands: first from the sources, then from what is kept, then at once."""
+    for _ in range(2):
+        answer = await warm.answer(step)
+    stood = warm.stood
+    again = await warm.answer(step)
+    assert warm.stood == stood + 1
+    assert again == answer
+    return again
+
+
+async def test_an_answer_that_stands_is_recorded_under_a_receipt_of_its_own(world: World) -> None:
+    step = _standing_step()
+    async with world.gateway() as warm:
+        await _make_stand(warm, step)
+        path = warm.client.folder / "ledger.sqlite"
+        *_, before, last = (orjson.loads(body) for _, body in read_rows(path))
+    assert before["receipt"] != last["receipt"]
+    assert before["time"] <= last["time"]
+    for row in (before, last):
+        del row["receipt"], row["time"]
+    assert list(before.items()) == list(last.items())
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        _standing_step("public"),
+        _standing_step("its-public-token"),  # another token of the same unit
+        _standing_step("its-narrow-token"),
+        _standing_step("other-bureau"),
+        _standing_step("foreign-bureau"),
+        _standing_step(purpose="SUPERVISION"),
+        _standing_step(first=1),
+        _standing_step(more=False),
+        _standing_step(onDenied="REJECT"),
+        _standing_step(id=_of(CLEAN)),
+        _standing_step(id=_of(CONTESTED)),
+    ],
+)
+async def test_it_stands_for_nothing_but_the_same_request_of_the_same_caller(
+    world: World, step: Step
+) -> None:
+    async with world.gateway() as warm:
+        cold = await warm.answer(step)
+    async with world.gateway() as warm:
+        await _make_stand(warm, _standing_step())
+        stood = warm.stood
+        assert await warm.answer(step) == cold
+        assert warm.stood == stood
+
+
+async def test_the_next_day_makes_it_fall(world: World) -> None:
+    step = _standing_step()
+    async with world.gateway() as warm:
+        await _make_stand(warm, step)
+        stood = warm.stood
+        # By the very same token, which lasts a moment longer.
+        assert (await warm.answer(replace(step, day=1, token_day=0))).status == 200
+        assert warm.stood == stood
+
+
+async def test_another_policy_makes_it_fall(world: World) -> None:
+    step = _standing_step()
+    async with world.gateway("second") as other:
+        under_second = await other.answer(replace(step, policy="second"))
+    async with world.gateway() as warm:
+        await _make_stand(warm, step)
+        stood = warm.stood
+        assert await warm.answer(replace(step, policy="second")) == under_second
+        assert warm.stood == stood
+
+
+async def test_what_its_sources_no_longer_keep_makes_it_fall(world: World) -> None:
+    async with world.gateway() as warm:
+        step = _standing_step()
+        await _make_stand(warm, step)
+        stood = warm.stood
+        memory = warm.reload._river._sources.now._store.memory
+        memory.forget(memory.held()[0])
+        await warm.answer(step)
+        assert warm.stood == stood
+        await _make_stand(warm, step)
+
+
+async def test_other_sources_make_it_fall(world: World) -> None:
+    async with world.gateway() as warm:
+        step = _standing_step()
+        await _make_stand(warm, step)
+        stood = warm.stood
+        sources = warm.reload._river._sources
+        before = sources.now
+        sources.now = sources._load()
+        try:
+            await warm.answer(step)
+        finally:
+            await before.aclose()
+        assert warm.stood == stood
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "0 bureau SUPERVISION one",
+        "14 bank LOAN_PRECHECK one",
+        "own record of the person",
+    ],
+)
+async def test_what_is_proven_or_kept_nowhere_never_stands(world: World, name: str) -> None:
+    async with world.gateway() as warm:
+        await warm.agrees([name] * 4)
+        assert warm.stood == 0
+
+
+async def test_one_within_a_quota_stands_and_uses_up_no_more_of_it(world: World) -> None:
+    async with world.gateway() as warm:
+        step = _standing_step("public")
+        await _make_stand(warm, step)
+        quotas = warm.reload._river._quotas
+        (asked,) = quotas._store._asked.values()  # type: ignore[attr-defined]
+        assert len(asked) == 1
+        await warm.answer(step)
+        assert len(asked) == 1
+
+
+async def test_an_answer_that_cannot_be_recorded_does_not_leave(world: World) -> None:
+    async with world.gateway() as warm:
+        step = _standing_step()
+        await _make_stand(warm, step)
+        stood = warm.stood
+        await warm.reload._river._ledger.aclose()
+        token = world.token(step.who, 0)
+        answer = await warm.client.http.post(
+            f"{warm.client.url}/graphql",
+            json={"query": step.text, "operationName": "Look", "variables": step.variables},
+            headers={"authorization": f"Bearer {token}"},
+        )
+        assert answer.status_code == 503
+        assert answer.json()["errors"][0]["extensions"]["code"] == "LEDGER_UNAVAILABLE"
+        assert "data" not in answer.json()
+        assert warm.stood == stood
 
 
 # --- 2. callers that share a call share nothing else

@@ -87,12 +87,13 @@ def refused_document(text: str, limits: Limits = LIMITS) -> GatewayError:
 
 def test_a_post_with_every_member() -> None:
     body = {"query": "query Q { a }", "operationName": "Q", "variables": {"v": [1]}, "extensions": {"x": 1}}
-    assert post(orjson.dumps(body)) == Operation("query Q { a }", "Q", {"v": [1]}, GRAPHQL_RESPONSE, False)
+    sent = orjson.dumps(body)
+    assert post(sent) == Operation("query Q { a }", "Q", {"v": [1]}, GRAPHQL_RESPONSE, False, sent)
 
 
 def test_null_and_unknown_members_count_as_absent() -> None:
     body = b'{"query":"{a}","operationName":null,"variables":null,"extensions":null,"id":[]}'
-    assert post(body) == Operation("{a}", None, {}, GRAPHQL_RESPONSE, False)
+    assert post(body) == Operation("{a}", None, {}, GRAPHQL_RESPONSE, False, body)
 
 
 def test_a_body_in_pieces() -> None:

@@ -17,9 +17,10 @@ HEAD = b"POST /graphql HTTP/1.1\r\nHost: gateway\r\n"
 
 
 class Endpoint:
-    """Answers with the body it got; a body "slow" waits until it may go on."""
+    """Answers with the body it got; a body "slow" waits until it may go on, one "stands…" needs no task for that."""
 
     def __init__(self) -> None:
+        self.at_once: list[bytes] = []
         self.asked: list[tuple[bytes, list[tuple[bytes, bytes]]]] = []
         self.sent_statuses: list[int] = []
         self.more: RawHeaders = []
@@ -42,6 +43,15 @@ class Endpoint:
             await self.go_on.wait()
         fields = [(b"content-length", b"%d" % len(body)), *self.more]
         return Reply(200, fields, body, ())
+
+    def again(self, headers: RawHeaders, body: bytes, tell: Callable[[Reply], None]) -> bool:
+        if not body.startswith(b"stands"):
+            return False
+        self.at_once.append(body)
+        fields = [*self.more, (b"content-length", b"%d" % len(body))]
+        # As the ledger tells it: in a later turn of the loop.
+        asyncio.get_running_loop().call_later(0.01, tell, Reply(200, fields, body, ()))
+        return True
 
     def sent(self, reply: Reply, seconds: float) -> None:
         assert seconds >= 0
@@ -159,6 +169,56 @@ async def test_requests_sent_at_once_are_answered_in_order_and_each_with_its_own
         assert (await answer(reader))[2] == b"after"
     numbers = [dict(headers).get(b"x-number") for _, headers in served.app.graphql.asked]
     assert numbers == [b"0", b"1", b"2", b"3", b"4", None]
+
+
+async def test_answers_that_stand_come_in_order_with_all_others(served: Served) -> None:
+    bodies = [b"stands 1", b"slow", b"stands 2", b"stands 3", b"fifth", b"stands 4"]
+    async with connected(served) as (reader, writer):
+        writer.write(b"".join(request(body) for body in bodies))
+        served.app.graphql.go_on.set()
+        assert [(await answer(reader))[2] for _ in bodies] == bodies
+        for body in (b"stands 5", b"stands 6"):
+            writer.write(request(body))
+            assert (await answer(reader))[2] == body
+    # What waited behind another request went uvicorn's way.
+    assert served.app.graphql.at_once == [b"stands 1", b"stands 5", b"stands 6"]
+    assert served.app.graphql.sent_statuses == [200] * 3
+
+
+async def test_one_that_stands_and_comes_in_pieces_goes_the_other_way(served: Served) -> None:
+    async with connected(served) as (reader, writer):
+        raw = request(b"stands in pieces")
+        writer.write(raw[:-2])
+        await asyncio.sleep(0.05)
+        writer.write(raw[-2:])
+        assert (await answer(reader))[2] == b"stands in pieces"
+    assert served.app.graphql.at_once == []
+
+
+async def test_whoever_leaves_before_an_answer_that_stands_hurts_nobody(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        async with connected(served) as (_, writer):
+            writer.write(request(b"stands"))
+            while not served.app.graphql.at_once:
+                await asyncio.sleep(0.001)
+            writer.transport.abort()
+        while not served.app.graphql.sent_statuses:
+            await asyncio.sleep(0.01)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_told_to_stop_it_sends_what_stands_and_closes(served: Served) -> None:
+    async with connected(served) as (reader, writer):
+        writer.write(request(b"stands"))
+        while not served.app.graphql.at_once:
+            await asyncio.sleep(0.001)
+        for connection in served.server.server_state.connections:
+            connection.shutdown()
+        _, headers, body = await answer(reader)
+        assert (headers[b"connection"], body) == (b"close", b"stands")
+        assert await reader.read() == b""
 
 
 async def test_a_body_in_many_chunks_is_one_body_and_trailers_are_no_headers(served: Served) -> None:

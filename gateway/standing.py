@@ -1,0 +1,100 @@
+"""Inquiries whose answer stands: the same bytes from the same caller, about which nothing has changed.
+
+Everything that such an answer follows from is compared by identity, never by likeness: the caller as its verified
+token says it, the policy and the day it is read on, the sources and the very answers that are kept of them. Where all
+of that is as it was, nothing is decided, asked or shaped anew. The inquiry is recorded under a receipt of its own, as
+every other.
+
+No answer stands that hangs on more than that: on an artefact or a register, which are proven for each inquiry anew; on
+a search, a count or the log; or on what no source left to be kept. A quota changes nothing: it counts a subject once a day.
+"""
+
+from datetime import date
+from typing import Final
+
+import msgspec
+from graphql.execution.values import VariableValues
+
+from connectors.fetch import Held, Sources
+from gateway.bind import Call
+from gateway.compiler import Compiled
+from gateway.gather import Subjects
+from gateway.judge import Judgement
+from gateway.policy import Policy
+from gateway.recent import Recent
+from policies.caller import Caller
+from resolvers.answers import InquiryAnswer, Lookup, Receipt
+from resolvers.schema import Context
+
+MOST_BYTES: Final = 8_192
+"""The longest request whose answer is remembered."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """An inquiry with everything that its answer follows from.
+
+    `row` is what lasts of its row in the ledger, `lookups` are its answers, `denials` those of its extensions.
+    """
+
+    caller: Caller
+    policy: Policy
+    sources: Sources
+    today: date
+    held: Held
+    purpose: str
+    row: bytes
+    lookups: dict[str, Lookup]
+    denials: list[dict[str, object]]
+    compiled: Compiled
+    variables: VariableValues
+    context: Context
+
+    def answered(self, receipt: Receipt) -> Context:
+        """What the operation is executed on, under a new receipt."""
+        return msgspec.structs.replace(self.context, inquiry=InquiryAnswer(receipt, self.lookups))
+
+
+class Standings:
+    """The last `size` inquiries whose answers may stand."""
+
+    def __init__(self, size: int = 4_000) -> None:
+        self._recent: Recent[tuple[int, bytes], Standing] = Recent(size)
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    def remember(self, body: bytes, standing: Standing) -> None:
+        """Keep an inquiry by the request that it came in."""
+        if 0 < len(body) <= MOST_BYTES:
+            self._recent.put((id(standing.caller), body), standing)
+
+    def find(
+        self, caller: Caller, body: bytes, policy: Policy, sources: Sources, today: date
+    ) -> Standing | None:
+        """The inquiry of this request, if its answer is what it was; None: nobody knows."""
+        standing = self._recent.get((id(caller), body))
+        if (
+            standing is not None
+            and standing.policy is policy
+            and standing.sources is sources
+            and standing.today == today
+            and sources.holds(standing.held)
+        ):
+            return standing
+        return None
+
+
+def held_for(call: Call, judgement: Judgement, subjects: Subjects, sources: Sources) -> Held | None:
+    """What is kept of the sources that these subjects were shaped from; None unless it is all of it, and kept still."""
+    if not judgement.final or not all(subject.kept for subject in subjects):
+        return None
+    asks = [
+        ready.ask(question.subject)
+        for question, subject in zip(call.questions, subjects, strict=True)
+        for ready in subject.granted
+    ]
+    held = sources.held(asks)
+    answers = [answer for subject in subjects for answer in subject.answers]
+    if held is None or len(held) != len(answers):
+        return None
+    return held if all(kept is answer for (_, kept), answer in zip(held, answers, strict=True)) else None
