@@ -51,6 +51,8 @@ class FaultCode(StrEnum):
     """The source does not count by one of the dimensions; it was not asked."""
     QUOTA = "QUOTA"
     """The calls of a day, or the money for them, are used up: by its file, or as the source itself says."""
+    BUDGET = "BUDGET"
+    """The money that the caller's unit may spend at the source in a day is used up; it was not asked."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -64,15 +66,22 @@ class SourceFaultError(Exception):
     """Carries a fault from where it is found to the answer of the lookup.
 
     `busy`: the source says that it cannot answer now, whoever asks for whatever; `pause` is how many seconds
-    it wants to be left alone, where it says so.
+    it wants to be left alone, where it says so. `asked` False: it was not asked, so this says nothing of it.
     """
 
     def __init__(
-        self, code: FaultCode, detail: str, *, busy: bool = False, pause: float | None = None
+        self,
+        code: FaultCode,
+        detail: str,
+        *,
+        busy: bool = False,
+        pause: float | None = None,
+        asked: bool = True,
     ) -> None:
         self.fault = Fault(code, detail)
         self.busy = busy
         self.pause = pause
+        self.asked = asked
         super().__init__(f"{code}: {detail}")
 
 

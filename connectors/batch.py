@@ -7,7 +7,7 @@ and a call that nobody waits for any more is cancelled.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 
 from connectors.answers import Ask, FaultCode, SourceAnswer, SourceFaultError
@@ -19,6 +19,15 @@ Fetch = Callable[[Take, float], Awaitable[Sequence[SourceAnswer]]]
 
 One answer for each ask, in order; raises SourceFaultError when there is none for any of them.
 """
+
+
+class UnpaidError(Exception):
+    """Of a call that may start now, nobody may spend money on some asks, and somebody on the others."""
+
+    def __init__(self, unpaid: "Sequence[Wanted]") -> None:
+        super().__init__("some of a call is not paid for")
+        self.unpaid = unpaid
+
 
 _OF_ONE_SUBJECT = frozenset({FaultCode.ERROR, FaultCode.GARBAGE, FaultCode.WRONG_SUBJECT})
 """Faults that a single subject of a batch can cause."""
@@ -87,7 +96,16 @@ class Wanted:
         self.key = key
         self.ask = ask
         self.until = 0.0
-        self.seats: list[tuple[Waiting, list[SourceAnswer], int]] = []
+        self.seats: list[tuple[Waiting, list[SourceAnswer], int, str | Wanted]] = []
+        """Who waits, where the answer is put, and who pays; or what another source could not answer, whose seats pay."""
+
+    def payers(self) -> Iterator[str]:
+        """Who pays for it, once for each seat."""
+        for *_, payer in self.seats:
+            if isinstance(payer, Wanted):
+                yield from payer.payers()
+            else:
+                yield payer
 
     def leave(self, waiting: Waiting) -> None:
         """This request waits no longer."""
@@ -152,9 +170,16 @@ class Batches:
         return len(self._open)
 
     def join(
-        self, key: Key, group: Hashable, ask: Ask, waiting: Waiting, row: list[SourceAnswer], place: int
+        self,
+        key: Key,
+        group: Hashable,
+        ask: Ask,
+        waiting: Waiting,
+        row: list[SourceAnswer],
+        place: int,
+        payer: str | Wanted,
     ) -> None:
-        """Want the answer of `ask` at `row[place]`.
+        """Want the answer of `ask` at `row[place]`, at the expense of `payer`.
 
         `key` covers every input of the request, `group` every one but the subject.
         """
@@ -162,7 +187,7 @@ class Batches:
         if wanted is None:
             wanted = self._open[key] = Wanted(key, ask)
             self._gather(wanted, group)
-        wanted.seats.append((waiting, row, place))
+        wanted.seats.append((waiting, row, place, payer))
         if waiting.until > wanted.until:  # quicker than max
             wanted.until = waiting.until
         waiting.expect(wanted)
@@ -194,6 +219,11 @@ class Batches:
         except SourceFaultError as error:
             await self._failed(call, take(), error, until)
             return
+        except UnpaidError as found:
+            # Apart, so that none of them waits for what is asked in place of the others.
+            paid = [wanted for wanted in take() if wanted not in found.unpaid]
+            await self._in_parts(call, (paid, found.unpaid), until)
+            return
         for wanted, answer in zip(take(), answers, strict=True):
             self._answer(wanted, answer)
 
@@ -206,9 +236,7 @@ class Batches:
         if may_be_of_one(error) and len(asked) > 1 and call.spare >= 2:
             call.spare -= 2
             middle = len(asked) // 2
-            async with asyncio.TaskGroup() as halves:
-                for half in (asked[:middle], asked[middle:]):
-                    halves.create_task(self._ask(call, partial(list, half), until))
+            await self._in_parts(call, (asked[:middle], asked[middle:]), until)
             return
         over = error.fault.code is FaultCode.TIMEOUT and _now() >= until - _TICK
         answer = self._faulty(error)
@@ -218,6 +246,11 @@ class Batches:
             else:
                 self._answer(wanted, self._stand_in(wanted.ask) or answer)
 
+    async def _in_parts(self, call: Call, parts: Iterable[Sequence[Wanted]], until: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            for part in parts:
+                group.create_task(self._ask(call, partial(list, part), until))
+
     def _again(self, wanted: Wanted) -> None:
         """Who joined a call with more time than the call had is asked for in another."""
         del wanted.call.wanted[wanted.key]
@@ -226,7 +259,7 @@ class Batches:
     def _answer(self, wanted: Wanted, answer: SourceAnswer) -> None:
         self.forget(wanted)
         seats, wanted.seats = wanted.seats, []
-        for waiting, row, place in seats:
+        for waiting, row, place, _payer in seats:
             row[place] = answer
             waiting.arrived()
 
@@ -266,7 +299,7 @@ class Batches:
     def _fail(self, wanted: Wanted, error: BaseException) -> None:
         self.forget(wanted)
         seats, wanted.seats = wanted.seats, []
-        for waiting, _row, _place in seats:
+        for waiting, *_ in seats:
             waiting.fail(error)
 
     async def aclose(self) -> None:

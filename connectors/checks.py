@@ -6,6 +6,7 @@ Each check yields its mistakes, so that all of a file are told at once.
 import math
 import re
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import get_args
 from urllib.parse import urlsplit
 
@@ -143,7 +144,7 @@ def _of_limits(source: SourceFile) -> Mistakes:
 
 
 def _of_charge(rate: Rate) -> Mistakes:
-    for name in ("charge", "budget_per_day"):
+    for name in ("charge", *_BUDGETS):
         amount = getattr(rate, name)
         yield from _unless(
             amount is None or 0 < amount < math.inf,
@@ -151,7 +152,7 @@ def _of_charge(rate: Rate) -> Mistakes:
             "it is no positive amount",
             "write one such as 0.5",
         )
-    for name in ("currency", "budget_per_day"):
+    for name in ("currency", *_BUDGETS):
         yield from _unless(
             getattr(rate, name) is None or rate.charge is not None,
             f"rate.{name}",
@@ -164,12 +165,47 @@ def _of_charge(rate: Rate) -> Mistakes:
         "it is no currency",
         "write three letters, such as CNY (ISO 4217)",
     )
-    yield from _unless(
-        rate.charge is None or rate.budget_per_day is None or rate.budget_per_day >= rate.charge,
-        "rate.budget_per_day",
-        "it is below the charge of one call",
-        "write what the calls of a day may cost",
-    )
+    for name, spent in _BUDGETS.items():
+        budget = getattr(rate, name)
+        yield from _unless(
+            rate.charge is None or budget is None or budget >= rate.charge,
+            f"rate.{name}",
+            "it is below the charge of one call",
+            f"write what {spent} may cost",
+        )
+
+
+_BUDGETS = {
+    "budget_per_day": "the calls of a day",
+    "budget_per_unit_per_day": "the calls of one unit in a day",
+}
+
+
+def mistakes_of_division(source: SourceFile, workers: int) -> Mistakes:
+    """Which limits are too small for each of several processes to have a part of them."""
+    if workers == 1:
+        return
+    rate = source.rate
+    remedy = f"serve with fewer processes than {workers}, or write more"
+    for name in ("per_second", "per_day"):
+        allowed = getattr(rate, name)
+        yield from _unless(
+            allowed is None or allowed >= workers,
+            f"rate.{name}",
+            f"it leaves less than a call for each of {workers} processes",
+            remedy,
+        )
+    for name in _BUDGETS:
+        budget = getattr(rate, name)
+        # As the file writes them: three times 0.1 is no 0.3 in binary.
+        yield from _unless(
+            rate.charge is None
+            or budget is None
+            or Fraction(str(budget)) >= Fraction(str(rate.charge)) * workers,
+            f"rate.{name}",
+            f"it leaves less than the charge of a call for each of {workers} processes",
+            remedy,
+        )
 
 
 def _of_secrets(source: SourceFile) -> Mistakes:
@@ -426,6 +462,22 @@ def _of_category(lookup: LookupFile, key: str, served: set[tuple[str, SubjectKin
     )
 
 
+# --- what can be loaded, and is hardly meant
+
+
+def warnings_of_source(source: SourceFile) -> Mistakes:
+    """What is doubtful about a file without a mistake."""
+    for place, lookup in enumerate(source.lookup):
+        counted_from = SECTION_OF[lookup.category, lookup.kinds[0]].record.COUNTED_FROM
+        yield from _unless(
+            not counted_from or lookup.fields.keys() & {*counted_from},
+            f"lookup[{place}].fields",
+            "no date is mapped from which the inquiry limit counts: "
+            "its records are hidden from all whom that limit binds",
+            f"map {' or '.join(counted_from)}",
+        )
+
+
 # --- files that are right each on its own
 
 
@@ -449,6 +501,12 @@ def _of_fallbacks(files: Mapping[str, SourceFile]) -> MistakesOfFiles:
             yield name, SourceKeyError("fallback", "there is no such source", "write the id of another file")
         elif files[source.fallback].fallback is not None:
             yield name, SourceKeyError("fallback", "that source has a fallback itself", "name one without")
+        elif not any(
+            other.can_replace(lookup) for lookup in source.lookup for other in files[source.fallback].lookup
+        ):
+            reason = "that source can stand in for none of the lookups"
+            remedy = "name one that serves such a category, for the same kinds and keys"
+            yield name, SourceKeyError("fallback", reason, remedy)
 
 
 def _of_registers(files: Mapping[str, SourceFile]) -> MistakesOfFiles:

@@ -60,6 +60,8 @@ class Secrets:
                     f"{reference.env or 'its file'} is not set or cannot be read",
                     "set it in the gateway's environment, or write the file",
                 )
+        self.fixed = not self._files and all(reference.next is None for reference in references.values())
+        """Whether there can be no others when the source refuses them."""
         self._now: Held = self._read()
         self._succeeded: Held | None = None
         """The secrets of today whose successors are in use."""

@@ -47,7 +47,7 @@ def codec_of(body: bytes, syntax: Syntax, content_type: str, charset: str | None
 
     None for a character set that is not known.
     """
-    if charset is None and (found := _IN_HEADER.search(content_type)):
+    if charset is None and ";" in content_type and (found := _IN_HEADER.search(content_type)):
         charset = found[1]
     if charset is None and syntax == "xml" and (declared := _DECLARED.match(body)):
         charset = declared[1].decode()

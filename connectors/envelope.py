@@ -5,6 +5,7 @@ No data is not an error. What cannot be read is a fault of the source, never an 
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, get_args
 
 import msgspec
@@ -12,9 +13,9 @@ import msgspec
 from connectors.answers import FaultCode, SourceFaultError
 from connectors.conversions import UnreadableError, instant
 from connectors.documents import read_document, read_text, soap_body
+from connectors.message import Reply
 from connectors.sealing import unseal
 from connectors.source import CodeLevel, Envelope, Inside, Meaning, SealedAnswer, Sealing
-from connectors.transport import Reply
 
 Row = Mapping[str, Any]
 
@@ -23,6 +24,7 @@ MISSING = object()
 """What stands at a path that the answer does not have."""
 
 
+@lru_cache(maxsize=1024)
 def path_of(text: str) -> tuple[str, ...]:
     """A dotted path of a source file, as names; none for a dot alone, which is the whole."""
     return () if text == "." else tuple(text.split("."))
@@ -208,7 +210,9 @@ def _as_of(reply: Reply, body: Any, envelope: Envelope, asked_at: datetime) -> d
     if updated is None:
         return asked_at
     stated = (
-        reply.headers.get(updated.header) if updated.header else value_at(body, path_of(updated.at or ""))
+        reply.headers.get(updated.header.lower())
+        if updated.header
+        else value_at(body, path_of(updated.at or ""))
     )
     if stated is None or stated is MISSING:
         return asked_at

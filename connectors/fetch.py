@@ -5,6 +5,7 @@ costs the others nothing.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from types import MappingProxyType
 from typing import Self, get_args
 
 import httpx
+import msgspec
 
 from connectors.answers import (
     Ask,
@@ -27,7 +29,8 @@ from connectors.answers import (
     SourceInfo,
 )
 from connectors.batch import Waiting
-from connectors.checks import check_url
+from connectors.cache import Key
+from connectors.checks import check_url, mistakes_of_division
 from connectors.credentials import Secrets
 from connectors.health import SourceHealth
 from connectors.kept import Store
@@ -52,6 +55,7 @@ __all__ = [
     "Fault",
     "FaultCode",
     "Ground",
+    "Held",
     "Hit",
     "RegisterAnswer",
     "SearchAnswer",
@@ -60,6 +64,10 @@ __all__ = [
     "SourceInfo",
     "Sources",
 ]
+
+
+Held = tuple[tuple[Key, SourceAnswer], ...]
+"""Answers that are kept, each with what it is kept under."""
 
 
 def utc_now() -> datetime:
@@ -79,8 +87,10 @@ class Sources:
         registers: Mapping[Register, RegisterLookup],
         store: Store,
         notice_secrets: Mapping[str, Secrets],
+        made_of: bytes,
     ) -> None:
         self._sources = sources
+        self._made_of = made_of
         self._titles = MappingProxyType({source.file.id: _info(source.file) for source in sources})
         self._latencies = {source.file.id: source.latency for source in sources}
         self._search = search
@@ -104,12 +114,14 @@ class Sources:
         cache_entries: int = 10_000,
         shared: SharedCache | None = None,
         clock: Clock = utc_now,
+        workers: int = 1,
     ) -> Self:
         """The sources of a directory's files, all or none; raises SourceFileError.
 
         `urls` replaces base addresses by source id, `secrets` is the environment that `[secrets]` refers to,
         `cache_entries` bounds the answers kept in memory (0 keeps none), `shared` is the cache of all replicas; who
-        opened it closes it.
+        opened it closes it. `workers` is how many processes serve beside each other, this one among them: each
+        has its part of what the files allow.
         """
         files = read_sources(directory)
         for unknown in sorted(urls.keys() - files.keys()):
@@ -125,7 +137,10 @@ class Sources:
         search: Search | None = None
         statistics: list[Statistics] = []
         registers: dict[Register, RegisterLookup] = {}
+        made_of = hashlib.sha256()
         for file in files.values():
+            if undivided := [*mistakes_of_division(file, workers)]:
+                raise file_error(directory / f"{file.id}.toml", *undivided)
             try:
                 url = urls.get(file.id, file.url)
                 if file.database is None:
@@ -133,7 +148,8 @@ class Sources:
                 wire = open_wire(
                     file, url=url, environment=secrets, transport=transport, trusted=trusted, clock=clock
                 )
-                source = Source(file, wire, clock)
+                made_of.update(_parts(file, url, secrets))
+                source = Source(file, wire, clock, workers)
                 sources.append(source)
                 lookups.extend(Lookup(source, place, store) for place in range(len(file.lookup)))
                 if SECRET in file.secrets:
@@ -146,7 +162,11 @@ class Sources:
                     registers.update(dict.fromkeys(served.names, lookup))
             except SourceKeyError as problem:
                 raise file_error(directory / f"{file.id}.toml", problem) from None
-        return cls(sources, lookups, search, statistics, registers, store, notice_secrets)
+        return cls(sources, lookups, search, statistics, registers, store, notice_secrets, made_of.digest())
+
+    def same_as(self, other: "Sources") -> bool:
+        """Whether both were made of files that mean the same, with the same addresses and secrets."""
+        return self._made_of == other._made_of
 
     def follow_on(self, before: "Sources") -> None:
         """Take the place of the sources before: what was asked today still counts, and notices are taken once."""
@@ -160,10 +180,14 @@ class Sources:
         """Who the sources are, by id."""
         return self._titles
 
-    async def fetch(self, asks: Sequence[Ask], *, deadline: float) -> list[tuple[SourceAnswer, ...]]:
+    async def fetch(
+        self, asks: Sequence[Ask], *, deadline: float, payer: str = ""
+    ) -> list[tuple[SourceAnswer, ...]]:
         """For each ask, one answer of every source that serves its category and kind of subject.
 
-        `deadline` is the budget in seconds from now. A source's fault is in its answer, never raised.
+        `deadline` is the budget in seconds from now. `payer` is the unit that asks, in words that are compared and
+        shown nowhere: where a source's file gives each unit a budget, it pays its part of the calls that it waits for.
+        A source's fault is in its answer, never raised.
         """
         until = asyncio.get_running_loop().time() + deadline
         waiting = Waiting(until)
@@ -174,7 +198,7 @@ class Sources:
                 if isinstance(server, SourceAnswer):
                     row.append(server)
                 else:
-                    server.want(ask, waiting, row)
+                    server.want(ask, waiting, row, payer)
             found.append(row)
         if waiting:
             await waiting.all()
@@ -204,6 +228,26 @@ class Sources:
         self._store.memory.hits += kept
         return found
 
+    def held(self, asks: Sequence[Ask]) -> Held | None:
+        """The answers that are kept for these asks, with what they are kept under; None unless it is all of them."""
+        held = []
+        for ask in asks:
+            for server in self._servers(ask):
+                kept = None if isinstance(server, SourceAnswer) else server.held(ask)
+                if kept is None:
+                    return None
+                held.append(kept)
+        return tuple(held)
+
+    def holds(self, held: Held) -> bool:
+        """Whether these very answers are kept still."""
+        memory = self._store.memory
+        for key, answer in held:
+            if memory.look(key) is not answer:
+                return False
+        memory.hits += len(held)
+        return True
+
     def _servers(self, ask: Ask) -> "_Row":
         subject = ask.subject
         servers = self._serving.get((ask.category, subject.kind, subject.scheme))
@@ -219,19 +263,26 @@ class Sources:
                     row[place] = server.late(ask)
 
     async def search(
-        self, name: str, *, first: int, offset: int, ground: Ground, deadline: float
+        self, name: str, *, first: int, offset: int, ground: Ground, deadline: float, payer: str = ""
     ) -> SearchAnswer:
-        """Organisations whose name holds `name`: `first` hits after the first `offset`."""
+        """Organisations whose name holds `name`: `first` hits after the first `offset`. `payer` as for `fetch`."""
         if self._search is None:
             return SearchAnswer(fault=Fault(FaultCode.DOWN, "no source offers a search"))
         until = asyncio.get_running_loop().time() + deadline
-        return await self._search.find(name, first=first, offset=offset, ground=ground, until=until)
+        return await self._search.find(
+            name, first=first, offset=offset, ground=ground, until=until, payer=payer
+        )
 
-    async def statistics(self, ask: CountAsk, *, ground: Ground, deadline: float) -> tuple[CountAnswer, ...]:
-        """What every source that counts this category of this kind of subject counts; `deadline` in seconds."""
+    async def statistics(
+        self, ask: CountAsk, *, ground: Ground, deadline: float, payer: str = ""
+    ) -> tuple[CountAnswer, ...]:
+        """What every source that counts this category of this kind of subject counts; `deadline` in seconds.
+
+        `payer` as for `fetch`.
+        """
         until = asyncio.get_running_loop().time() + deadline
         counting = (each for each in self._statistics if each.counts(ask))
-        return tuple(await asyncio.gather(*(each.ask(ask, ground, until) for each in counting)))
+        return tuple(await asyncio.gather(*(each.ask(ask, ground, until, payer) for each in counting)))
 
     @property
     def registers(self) -> frozenset[Register]:
@@ -239,20 +290,22 @@ class Sources:
         return frozenset(self._registers)
 
     async def look_up(
-        self, references: Sequence[Reference], *, ground: Ground, deadline: float
+        self, references: Sequence[Reference], *, ground: Ground, deadline: float, payer: str = ""
     ) -> list[RegisterAnswer]:
         """What the registers say of these numbers, all asked at once; `deadline` in seconds from now.
 
-        A register's fault is in its answer, never raised; nothing of an answer is kept.
+        `payer` as for `fetch`. A register's fault is in its answer, never raised; nothing of an answer is kept.
         """
         until = asyncio.get_running_loop().time() + deadline
-        return await asyncio.gather(*(self._look_up(each, ground, until) for each in references))
+        return await asyncio.gather(*(self._look_up(each, ground, until, payer) for each in references))
 
-    async def _look_up(self, reference: Reference, ground: Ground, until: float) -> RegisterAnswer:
+    async def _look_up(
+        self, reference: Reference, ground: Ground, until: float, payer: str
+    ) -> RegisterAnswer:
         lookup = self._registers.get(reference.register)
         if lookup is None:
             return RegisterAnswer(None, fault=Fault(FaultCode.DOWN, "no source serves the register"))
-        return await lookup.ask(reference, ground, until)
+        return await lookup.ask(reference, ground, until, payer)
 
     async def probe(self) -> Mapping[str, bool]:
         """Which sources accept a connection; nothing is asked of them."""
@@ -359,6 +412,12 @@ def _serving(
         for (category, kind), of_source in by_source.items()
         for scheme in schemes
     }
+
+
+def _parts(file: SourceFile, url: str, environment: Mapping[str, str]) -> bytes:
+    """All that a source is made of."""
+    secrets = Secrets(file.secrets, environment)
+    return msgspec.json.encode((file, url, {name: secrets.all(name) for name in file.secrets}))
 
 
 def _info(file: SourceFile) -> SourceInfo:

@@ -1,9 +1,11 @@
-"""Looking a source file over without any source: every mistake that would keep the gateway from loading it."""
+"""Looking a source file over without any source: every mistake that would keep the gateway from loading it, and what
+is doubtful about a file that has none.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from connectors.checks import mistakes_between
+from connectors.checks import mistakes_between, warnings_of_source
 from connectors.loader import file_error, read_source
 from connectors.mapping import RecordMap
 from connectors.problems import SourceFileError, SourceKeyError
@@ -28,6 +30,12 @@ def mistakes_in(path: Path) -> list[SourceFileError]:
     except SourceFileError as error:
         return sorted((error, *error.others), key=lambda mistake: mistake.line or 0)
     return []
+
+
+def warnings_in(path: Path) -> list[SourceFileError]:
+    """What is doubtful about a file without a mistake, in the order of its lines; it is loaded all the same."""
+    warnings = [file_error(path, doubt) for doubt in warnings_of_source(read_source(path))]
+    return sorted(warnings, key=lambda warning: warning.line or 0)
 
 
 def mistakes_between_files(directory: Path) -> list[SourceFileError]:

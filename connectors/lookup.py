@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from connectors.answers import Ask, FaultCode, Ground, SourceAnswer, SourceFaultError
-from connectors.batch import Batches, Take, Waiting, Wanted, may_be_of_one
+from connectors.batch import Batches, Take, UnpaidError, Waiting, Wanted, may_be_of_one
+from connectors.budget import Payers, nobody
 from connectors.cache import Key
 from connectors.conversions import UnreadableError, text_of
 from connectors.envelope import MISSING, Row, Rows, value_at
@@ -57,11 +59,17 @@ class Lookup:
         """The answer that is kept for such an ask; the same object each time."""
         return self._memory.look(self._key(ask)) if self._keeps and ask.may_cache else None
 
-    def want(self, ask: Ask, waiting: Waiting, row: list[SourceAnswer]) -> None:
+    def held(self, ask: Ask) -> tuple[Key, SourceAnswer] | None:
+        """The answer that is kept for such an ask, with what it is kept under."""
+        kept = self.kept(ask)
+        return None if kept is None else (self._key(ask), kept)
+
+    def want(self, ask: Ask, waiting: Waiting, row: list[SourceAnswer], payer: str | Wanted) -> None:
         """Put the answer at the end of `row`: the one kept, or what comes instead of `PENDING` in time.
 
         Asks share a call when every input of the request but the subject is the same: the kind of identifier,
-        the field set, and the parts of the ground that the source is told. A fault is in the answer.
+        the field set, and the parts of the ground that the source is told. A fault is in the answer. `payer` pays its
+        part of what the source charges, or those do who want what another source could not answer.
         """
         key = self._key(ask)
         if self._kept.may_keep(ask):
@@ -71,7 +79,7 @@ class Lookup:
                 row.append(kept)
                 return
             self._memory.misses += 1
-        self._batches.join(key, key[_SUBJECT:], ask, waiting, row, len(row))
+        self._batches.join(key, key[_SUBJECT:], ask, waiting, row, len(row), payer)
         row.append(PENDING)
 
     def late(self, ask: Ask) -> SourceAnswer:
@@ -91,8 +99,7 @@ class Lookup:
 
     def can_replace(self, other: "Lookup") -> bool:
         """Whether all that the other can be asked can be asked here."""
-        mine, its = self.file, other.file
-        return mine.category == its.category and {*its.kinds} <= {*mine.kinds} and {*its.keys} <= {*mine.keys}
+        return self.file.can_replace(other.file)
 
     async def aclose(self) -> None:
         """End every call that is under way."""
@@ -131,7 +138,7 @@ class Lookup:
             fault = self._faulty(error)
             waiting, row = Waiting(until), list[SourceAnswer]()
             for each in wanted:
-                self.instead.want(each.ask, waiting, row)
+                self.instead.want(each.ask, waiting, row, each)
             if waiting:
                 await waiting.all()
             if all(answer is PENDING or answer.fault is not None for answer in row):
@@ -154,7 +161,11 @@ class Lookup:
             nonlocal wanted, asks, owned, number
             wanted, number = take(), self._kept.number
             asks = [each.ask for each in wanted]
-            found = await self._rows(asks, until)
+            payers: Payers = nobody
+            if self._source.is_paid_by_units:
+                self._require_money(wanted)
+                payers = partial(_payers, wanted)
+            found = await self._rows(asks, until, payers)
             owned = self._owned(found.rows, asks)
             return found
 
@@ -165,20 +176,27 @@ class Lookup:
                 self._kept.keep(each.ask, each.key, answer, number)
         return answers
 
+    def _require_money(self, wanted: Sequence[Wanted]) -> None:
+        """Raise UnpaidError where some of what is wanted is not paid for, SourceFaultError where none of it is."""
+        unpaid = [each for each in wanted if each.seats and not self._source.has_money(each.payers())]
+        if unpaid and len(unpaid) < len(wanted):
+            raise UnpaidError(unpaid)
+        self._source.require_money(_payers(wanted))
+
     def _stand_in(self, ask: Ask) -> SourceAnswer | None:
         return self._kept.stand_in(ask, self._key(ask))
 
-    async def _rows(self, asks: Sequence[Ask], until: float) -> Rows:
+    async def _rows(self, asks: Sequence[Ask], until: float, payers: Payers) -> Rows:
         asked = variables_of([ask.subject for ask in asks], batch=self.file.batch is not None)
         ground = asks[0].ground
         if self.file.paging is None:
-            return _complete(await self._page(asked, ground, until))
+            return _complete(await self._page(asked, ground, until, payers))
         size, most, path = self.file.paging.size, self.file.paging.most, self.file.paging.cursor
         gathered: list[Row] = []
         cursor: str | None = None
         for number in range(1, most + 1):
             page_asked = {**asked, "page.number": number, "page.size": size, "page.cursor": cursor}
-            page = await self._page(page_asked, ground, until)
+            page = await self._page(page_asked, ground, until, payers)
             gathered.extend(page.rows)
             whole = Rows(gathered, page.total, page.as_of)
             if path is not None:
@@ -188,9 +206,9 @@ class Lookup:
                 return _complete(whole)
         raise SourceFaultError(FaultCode.GARBAGE, f"more than {most} pages")
 
-    async def _page(self, asked: Mapping[str, Any], ground: Ground, until: float) -> Rows:
+    async def _page(self, asked: Mapping[str, Any], ground: Ground, until: float, payers: Payers) -> Rows:
         return await self._source.rows(
-            self._question, asked, ground, idempotent=self._idempotent, until=until
+            self._question, asked, ground, idempotent=self._idempotent, until=until, payers=payers
         )
 
     def _owned(self, rows: Sequence[Row], asks: Sequence[Ask]) -> list[Sequence[Row]]:
@@ -235,6 +253,12 @@ def _picked(names: Sequence[str]) -> Callable[[Ground], tuple[str | None, ...]] 
         (name,) = names
         return lambda ground: (getattr(ground, name),)
     return attrgetter(*names)
+
+
+def _payers(wanted: Sequence[Wanted]) -> Iterator[str]:
+    """Who waits for any of these at this moment, once for each seat."""
+    for each in wanted:
+        yield from each.payers()
 
 
 def _complete(rows: Rows) -> Rows:

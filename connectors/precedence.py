@@ -37,19 +37,27 @@ def believed(answers: Sequence[SourceAnswer], precedence: Mapping[str, int]) -> 
 
     `precedence` is by source id. The records must have been asked for with `telling_mask`.
     """
+    if len(answers) == 1:
+        return (_with_basis(answers[0]),)
     return _told_once([_with_basis(answer) for answer in answers], precedence)
 
 
+_ADVERSE = (AdverseRecord, AdverseListing)
+
+
 def _with_basis(answer: SourceAnswer) -> SourceAnswer:
-    """The answer without the adverse records that rest on none of the three documents."""
-    if all(_has_basis(record) for record in answer.records):
+    """The answer, whose records are of one class, without the adverse ones that rest on none of the three documents."""
+    records = answer.records
+    if not records or not isinstance(records[0], _ADVERSE):
         return answer
-    records = tuple(record for record in answer.records if _has_basis(record))
-    return msgspec.structs.replace(answer, records=records, baseless=len(answer.records) - len(records))
+    resting = tuple([record for record in records if _has_basis(record)])
+    if len(resting) == len(records):
+        return answer
+    return msgspec.structs.replace(answer, records=resting, baseless=len(records) - len(resting))
 
 
 def _has_basis(record: Record) -> bool:
-    return not isinstance(record, AdverseRecord | AdverseListing) or record.basis_kind is not None
+    return isinstance(record, _ADVERSE) and record.basis_kind is not None
 
 
 def _told_once(answers: Sequence[SourceAnswer], precedence: Mapping[str, int]) -> tuple[SourceAnswer, ...]:

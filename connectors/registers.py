@@ -27,15 +27,12 @@ class RegisterLookup:
         self._question = source.wire.question(file, key)
         self._entries = EntryMap(source.file, file, key)
 
-    async def ask(self, reference: Reference, ground: Ground, until: float) -> RegisterAnswer:
+    async def ask(self, reference: Reference, ground: Ground, until: float, payer: str) -> RegisterAnswer:
         """The entry of a number, or that there is none; a fault is in the answer. `until` is the time of the loop."""
         source = self._source.file.id
         asked = {"register.name": reference.register.value, "register.number": reference.number}
         try:
-            rows = await self._source.within(
-                until,
-                lambda: self._source.rows(self._question, asked, ground, idempotent=True, until=until),
-            )
+            rows = await self._source.paid_within(self._question, asked, ground, until=until, payer=payer)
             if len(rows.rows) > 1:
                 raise SourceFaultError(FaultCode.GARBAGE, "more than one entry")
             entries = [self._entries.entry(row, reference) for row in rows.rows]

@@ -23,6 +23,7 @@ import msgspec
 
 from connectors.answers import FaultCode, Ground, SourceFaultError
 from connectors.documents import XML_NAME, soap_envelope, write_xml
+from connectors.message import Origin, Outgoing
 from connectors.problems import SourceKeyError
 from connectors.sealing import seal
 from connectors.signing import REQUEST_NAMES, Scope, Signing, compile_step, known
@@ -40,7 +41,6 @@ from connectors.source import (
     TokenFile,
 )
 from connectors.template import Template, Variables, compile_template
-from connectors.transport import Outgoing
 from policies.identifiers import SubjectKey
 
 _GROUND = frozenset(f"ground.{name}" for name in Ground.__struct_fields__)
@@ -78,6 +78,10 @@ class _Place(msgspec.Struct, frozen=True):
     @property
     def names(self) -> frozenset[str]:
         return frozenset().union(*(getattr(self, name).names for name in self.__struct_fields__))
+
+    @property
+    def is_empty(self) -> bool:
+        return all(getattr(self, name).is_empty for name in self.__struct_fields__)
 
 
 class _Filled(msgspec.Struct):
@@ -119,6 +123,7 @@ class RequestTemplate:
         early = shared | codes.keys() | {step.name for step in self._steps}
         late = frozenset(step.name for step in self._signing)
         self._auth, self._signed = _auth_places(auth, early, late)
+        self._authenticates = not self._auth.is_empty
         self._parts = {
             f"parts.{name}": (_documents(part, f"{key}.parts.{name}", early | own), bool(part.xml))
             for name, part in request.parts.items()
@@ -148,19 +153,21 @@ class RequestTemplate:
         )
         self._is_soap = request.soap is not None
         self._accept = _ACCEPT[source.envelope.format]
-        self._url = url.rstrip("/")
+        base = httpx.URL(url.rstrip("/"))
+        self._origin = Origin.of(base)
+        self._base = base.raw_path.decode("ascii").rstrip("/")
         self._path = path
-        self._address = self._fixed_address(asked)
-        """The address, where it is the same for every request: to read it again costs half of a request."""
+        self._fixed = self._fixed_target(asked)
+        """What is asked of the origin, where it is the same for every request."""
         self._asked = asked
         self._codes = codes
         self.ground = self._told(inside)
 
-    def _fixed_address(self, asked: _Place) -> httpx.URL | None:
+    def _fixed_target(self, asked: _Place) -> str | None:
         queries = (asked.query, self._auth.query, self._signed.query)
         if self._path.names or any(query.names or query.render({}) for query in queries):
             return None
-        return httpx.URL(f"{self._url}{self._path.render({})}")
+        return self._origin.target(f"{self._base}{self._path.render({})}")
 
     def _told(self, inside: frozenset[str]) -> frozenset[str]:
         """The parts of the ground that reach the source: directly or by way of a code or a step."""
@@ -211,7 +218,8 @@ class RequestTemplate:
         filled = _fill(self._asked, variables)
         sealing = self._sealing
         own = None if sealing is None else self._body(filled)[1]
-        _add(filled, self._auth, variables)
+        if self._authenticates:
+            _add(filled, self._auth, variables)
         path = self._path_of(variables)
         if sealing is not None and sealing.sign == "sealed":
             self._seal(filled, own, (self._auth,), variables)
@@ -219,7 +227,7 @@ class RequestTemplate:
             self._sign(filled, path, variables, now)
         if sealing is not None and sealing.sign == "plain":
             self._seal(filled, own, (self._auth, self._signed), variables)
-        url = self._address or httpx.URL(f"{self._url}{path}{self._query(filled)}")
+        target = self._fixed or self._origin.target(f"{self._base}{path}{self._query(filled)}")
         kind, content = self._body(filled)
         headers = {"Accept": self._accept, "Accept-Encoding": "identity", **filled.headers}
         if kind is not None:
@@ -227,7 +235,7 @@ class RequestTemplate:
         if self._is_soap:
             headers["SOAPAction"] = f'"{self._action.render(variables)}"'
         "".join(headers.values()).encode()  # or it would be found out when the request is on its way
-        return Outgoing(self._method, url, headers, content)
+        return Outgoing(self._method, self._origin, target, headers, content)
 
     def _seal(
         self, filled: _Filled, own: bytes | None, beside: Sequence[_Place], variables: Variables
@@ -415,6 +423,8 @@ _IN_FILE = {"soap_header": "soap.header", "soap_body": "soap.body"}
 
 
 def _texts(table: Template, variables: Variables) -> dict[str, str]:
+    if table.is_empty:
+        return {}
     texts: dict[str, Any] = table.render(variables)
     for name, value in texts.items():
         if not isinstance(value, str):

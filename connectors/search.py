@@ -20,30 +20,41 @@ class Search:
         self._paths = {name: path_of(path) for name, path in file.fields.items()}
         self._question = source.wire.question(file, "search")
 
-    async def find(self, name: str, *, first: int, offset: int, ground: Ground, until: float) -> SearchAnswer:
+    async def find(
+        self, name: str, *, first: int, offset: int, ground: Ground, until: float, payer: str
+    ) -> SearchAnswer:
         """`first` hits after the first `offset`, in the source's order; a fault is in the answer."""
         try:
-            rows = await self._source.within(until, lambda: self._rows(name, first, offset, ground, until))
+            rows = await self._source.within(
+                until, lambda: self._rows(name, first, offset, ground, until, payer)
+            )
             hits = tuple(self._hit(row) for row in rows.rows)
         except SourceFaultError as error:
             return SearchAnswer(fault=error.fault, source=self._source.file.id)
         return SearchAnswer(hits, rows.total or 0, rows.as_of, source=self._source.file.id)
 
-    async def _rows(self, name: str, first: int, offset: int, ground: Ground, until: float) -> Rows:
+    async def _rows(
+        self, name: str, first: int, offset: int, ground: Ground, until: float, payer: str
+    ) -> Rows:
         """The rows of the window, from as many pages as it touches."""
+        self._source.require_money((payer,))
         size = first if 0 < first <= self._most and offset % first == 0 else self._most
         skipped = offset // size
         pages = [
-            await self._page(name, number, size, ground, until)
+            await self._page(name, number, size, ground, until, payer)
             for number in range(skipped + 1, (offset + max(first, 1) - 1) // size + 2)
         ]
         start = offset - skipped * size
         rows = [row for page in pages for row in page.rows][start : start + first]
         return Rows(rows, pages[0].total, pages[0].as_of)
 
-    async def _page(self, name: str, number: int, size: int, ground: Ground, until: float) -> Rows:
+    async def _page(
+        self, name: str, number: int, size: int, ground: Ground, until: float, payer: str
+    ) -> Rows:
         asked: Mapping[str, Any] = {"search.name": name, "page.number": number, "page.size": size}
-        return await self._source.rows(self._question, asked, ground, idempotent=True, until=until)
+        return await self._source.rows(
+            self._question, asked, ground, idempotent=True, until=until, payers=lambda: (payer,)
+        )
 
     def _hit(self, row: Row) -> Hit:
         name, credit_code = self._text(row, "name"), self._text(row, "credit_code")

@@ -307,6 +307,11 @@ class LookupFile(_Request, frozen=True, kw_only=True):
     newest_by: str | None = None
     fields: dict[str, FieldMap]
 
+    def can_replace(self, other: "LookupFile") -> bool:
+        """Whether all that the other can be asked can be asked here."""
+        same = self.category == other.category
+        return same and {*other.kinds} <= {*self.kinds} and {*other.keys} <= {*self.keys}
+
 
 class SearchFile(_Request, frozen=True, kw_only=True):
     """`[search]`: how organisations are found by name, as ``{search.name}``.
@@ -374,7 +379,9 @@ class Rate(_Part, frozen=True, kw_only=True):
     """`[rate]`: how many calls the source's owner allows, in a second and in a day of the province, and what they cost.
 
     `charge` is the price of a call in `currency` (ISO 4217), `budget_per_day` what the calls of a day may cost. A call
-    that found no connection, or lost it before an answer began, costs nothing.
+    that found no connection, or lost it before an answer began, costs nothing. `budget_per_unit_per_day` is what each
+    unit that asks may spend: a call is paid in parts by all who wait for it, pages and further tries like the first
+    request; what is kept costs nothing. Where several processes serve, each has its part of every number but `charge`.
     """
 
     per_second: float | None = None
@@ -382,6 +389,7 @@ class Rate(_Part, frozen=True, kw_only=True):
     charge: float | None = None
     currency: str | None = None
     budget_per_day: float | None = None
+    budget_per_unit_per_day: float | None = None
 
 
 class Breaker(_Part, frozen=True, kw_only=True):
@@ -490,7 +498,9 @@ class SourceFile(_Part, frozen=True, kw_only=True):
     `precedence` decides between sources that hold the same record: the lowest number wins. `divisions` are
     prefixes of GB/T 2260 codes: the subjects that the source keeps; none means all. `fallback` is the id of the
     source that is asked when this one cannot answer. `retries` is how often a read is tried again within its
-    time. `charset` is how requests are written. `sandbox` marks a file that speaks to this machine alone: no other may name a private address.
+    time. `concurrency` is how many calls may be under way at once, of all processes that serve together (each has one
+    place at least). `charset` is how requests are written. `sandbox` marks a file that speaks to this machine alone: no
+    other may name a private address.
     """
 
     id: str

@@ -4,7 +4,7 @@ import logging
 
 from connectors.answers import CountAnswer, CountAsk, Fault, FaultCode, Ground, SourceFaultError
 from connectors.conversions import UnreadableError, text_of
-from connectors.envelope import MISSING, Row, Rows, path_of, value_at
+from connectors.envelope import MISSING, Row, path_of, value_at
 from connectors.upstream import Source
 from policies.vocabulary import Dimension
 
@@ -29,7 +29,7 @@ class Statistics:
         """Whether this is where the category is counted."""
         return ask.category == self.file.category and ask.kind in self.file.kinds
 
-    async def ask(self, ask: CountAsk, ground: Ground, until: float) -> CountAnswer:
+    async def ask(self, ask: CountAsk, ground: Ground, until: float, payer: str) -> CountAnswer:
         """The counts; a fault is in the answer. `until` is the time of the loop."""
         source = self._source.file.id
         if not self._paths.keys() >= set(ask.by):
@@ -40,10 +40,7 @@ class Statistics:
             "statistics.day": ask.day.isoformat(),
         }
         try:
-            rows: Rows = await self._source.within(
-                until,
-                lambda: self._source.rows(self._question, asked, ground, idempotent=True, until=until),
-            )
+            rows = await self._source.paid_within(self._question, asked, ground, until=until, payer=payer)
             if len(rows.rows) > MOST_GROUPS:
                 raise SourceFaultError(FaultCode.GARBAGE, f"more than {MOST_GROUPS} groups")
             if rows.total is not None and len(rows.rows) < rows.total:

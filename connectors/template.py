@@ -37,6 +37,8 @@ class Template(msgspec.Struct, frozen=True):
 
     names: frozenset[str]
     render: Render
+    is_empty: bool = False
+    """Whether it is a table without members."""
 
 
 def compile_template(node: Any, key: str) -> Template:
@@ -54,7 +56,7 @@ def _table(members: dict[str, Template]) -> Template:
     names = _names(members.values())
     if not names:
         constant = {name: member.render({}) for name, member in members.items()}
-        return Template(names, lambda _variables: constant.copy())
+        return Template(names, lambda _variables: constant.copy(), is_empty=not constant)
     renders = [(name, member.render) for name, member in members.items()]
 
     def render(variables: Variables) -> dict[str, Any]:

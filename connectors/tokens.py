@@ -12,8 +12,8 @@ from connectors.conversions import UnreadableError, instant
 from connectors.credentials import Held
 from connectors.documents import read_document
 from connectors.envelope import MISSING, path_of, value_at
+from connectors.message import Reply
 from connectors.source import TokenFile
-from connectors.transport import Reply
 
 _MOST_KEPT = 2
 """Tokens of the secrets of today and of the next."""

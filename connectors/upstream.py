@@ -5,12 +5,13 @@ Whatever a source does, a call ends by its deadline, and a source that is down c
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from connectors.answers import FaultCode, Ground, SourceFaultError
 from connectors.breaker import Breaker, BreakerState
+from connectors.budget import NO_PARTS, Payers, nobody
 from connectors.conversions import PROVINCE_TIME
 from connectors.envelope import Rows
 from connectors.health import Observed, SourceHealth
@@ -28,24 +29,26 @@ _FIRST_PAUSE = 0.05
 
 
 class Source:
-    """One source at run time. At most `concurrency` calls are under way at once, whoever asks."""
+    """One source at run time. At most `concurrency` calls are under way at once, whoever asks.
 
-    def __init__(
-        self,
-        file: SourceFile,
-        wire: Wire,
-        clock: Clock,
-    ) -> None:
+    Of `workers` processes that serve, each has its part of that, one place at least, and its part of the rate.
+    """
+
+    def __init__(self, file: SourceFile, wire: Wire, clock: Clock, workers: int = 1) -> None:
         self.file = file
         self.wire = wire
         self._clock = clock
-        self._slots = asyncio.Semaphore(file.concurrency)
+        self._slots = asyncio.Semaphore(max(file.concurrency // workers, 1))
         self._rate = Rate(
             file.rate.per_second,
             file.rate.per_day,
             charge=file.rate.charge,
             budget_per_day=file.rate.budget_per_day,
+            budget_per_unit_per_day=file.rate.budget_per_unit_per_day,
+            workers=workers,
         )
+        self.is_paid_by_units = self._rate.is_paid_by_units
+        """Whether each unit has a budget of its own for what it asks of this source."""
         self._breaker = Breaker(file.breaker.failures, file.breaker.seconds)
         self._observed = Observed()
 
@@ -63,6 +66,19 @@ class Source:
         return self._observed.health(
             self._breaker.state, rate.asked_today, rate.charged, self.file.rate.currency
         )
+
+    def has_money(self, payers: Iterable[str]) -> bool:
+        """Whether one of these units may spend money here now."""
+        return self._rate.has_money(payers, self._clock())
+
+    def require_money(self, payers: Iterable[str]) -> None:
+        """Raise SourceFaultError unless one of these units may spend money here now."""
+        if self.is_paid_by_units and not self.has_money(payers):
+            raise SourceFaultError(
+                FaultCode.BUDGET,
+                "not asked: the money that the unit may spend in a day is used up",
+                asked=False,
+            )
 
     async def within(self, until: float, rows: Callable[[], Awaitable[Rows]]) -> Rows:
         """What `rows` gathers, if it is there by `until` (loop time); raises SourceFaultError.
@@ -94,7 +110,9 @@ class Source:
             found = await rows()
         except SourceFaultError as error:
             self._observed.failed(error.fault.code)
-            if not self._is_away(error, spent=now() - begun):
+            if not error.asked:
+                self._breaker.abandoned(ticket, now())
+            elif not self._is_away(error, spent=now() - begun):
                 self._breaker.succeeded(ticket)
             else:
                 self._breaker.failed(ticket, now(), lost=now() - begun, pause=error.pause)
@@ -136,10 +154,11 @@ class Source:
         *,
         idempotent: bool,
         until: float,
+        payers: Payers = nobody,
     ) -> Rows:
         """The rows that one request brings; raises SourceFaultError.
 
-        A read that found the source away is tried again as often as its file allows, after a pause that
+        Each try is paid by who waits for it then (`payers`), whether or not they have money left. A read that found the source away is tried again as often as its file allows, after a pause that
         differs from call to call, if there is time for it before `until` (loop time).
         """
         now = asyncio.get_running_loop().time
@@ -147,7 +166,9 @@ class Source:
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._once(question, asked, ground, idempotent=idempotent, until=until)
+                return await self._once(
+                    question, asked, ground, idempotent=idempotent, until=until, payers=payers
+                )
             except SourceFaultError as error:
                 wait = pause * (0.5 + random.random())  # noqa: S311  # spreads retries, protects nothing
                 if not left or not _may_pass(error) or now() + wait >= until or self._breaker.refuses(now()):
@@ -155,6 +176,19 @@ class Source:
             await asyncio.sleep(wait)
             left -= 1
             pause *= 2
+
+    async def paid_within(
+        self, question: Question, asked: Mapping[str, Any], ground: Ground, *, until: float, payer: str
+    ) -> Rows:
+        """The rows of a read that one unit alone waits for, and pays, by `until` (loop time); raises SourceFaultError."""
+
+        async def rows() -> Rows:
+            self.require_money((payer,))
+            return await self.rows(
+                question, asked, ground, idempotent=True, until=until, payers=lambda: (payer,)
+            )
+
+        return await self.within(until, rows)
 
     def _in_force(self, now: datetime) -> bool:
         about = self.file.about
@@ -164,13 +198,21 @@ class Source:
         return (about.valid_from or day) <= day <= (about.valid_until or day)
 
     async def _once(
-        self, question: Question, asked: Mapping[str, Any], ground: Ground, *, idempotent: bool, until: float
+        self,
+        question: Question,
+        asked: Mapping[str, Any],
+        ground: Ground,
+        *,
+        idempotent: bool,
+        until: float,
+        payers: Payers,
     ) -> Rows:
         at = self._clock()
         if not self._in_force(at):
-            raise SourceFaultError(FaultCode.REFUSED, "not asked: its file is not in force today")
-        if self._rate.bounded:
-            await self._rate.turn(until, at)
+            raise SourceFaultError(
+                FaultCode.REFUSED, "not asked: its file is not in force today", asked=False
+            )
+        parts = await self._rate.turn(until, at, payers) if self._rate.bounded else NO_PARTS
         try:
             async with asyncio.timeout(self.file.timeout_seconds):
                 return await question.rows(asked, ground, idempotent=idempotent, until=until)
@@ -180,7 +222,7 @@ class Source:
             if error.fault.code is FaultCode.QUOTA:
                 self._rate.used_up(at)
             elif error.fault.code is FaultCode.DOWN:
-                self._rate.not_reached(at)
+                self._rate.not_reached(at, parts)
             raise
 
 

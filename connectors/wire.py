@@ -18,11 +18,12 @@ import msgspec
 from connectors.answers import FaultCode, Ground, SourceFaultError
 from connectors.credentials import Held, Secrets
 from connectors.envelope import Rows, open_envelope
+from connectors.message import Outgoing, Reply
 from connectors.request import Asking, RequestTemplate
 from connectors.sealing import check_secrets
 from connectors.source import SourceFile, TokenFile
 from connectors.tokens import Tokens
-from connectors.transport import Outgoing, Reply, Tls, exchange, open_transport
+from connectors.transport import Tls, exchange, open_transport
 
 Clock = Callable[[], datetime]
 Call = Callable[[Held], Awaitable[Rows]]
@@ -168,13 +169,14 @@ class HttpQuestion:
         Refused secrets are tried anew with their successors, a refused token with a new one: what is refused
         was not done.
         """
+        wire = self._wire
+        if wire.tokens is None and wire.secrets.fixed:
+            return await self._exchange(asked, ground, wire.secrets.current(), idempotent, until)
 
         async def call(held: Held) -> Rows:
             return await self._exchange(asked, ground, held, idempotent, until)
 
-        if self._wire.tokens is None:
-            return await self._wire.secrets.tried(call)
-        return await self._wire.secrets.tried(self._with_token(self._wire.tokens, call))
+        return await wire.secrets.tried(call if wire.tokens is None else self._with_token(wire.tokens, call))
 
     def _with_token(self, tokens: Tokens, call: Call) -> Call:
         async def with_token(held: Held) -> Rows:

@@ -49,7 +49,8 @@ from gateway.river import PROVINCE_TIME, River
 from gateway.settings import Settings
 from gateway.shape import Shaper
 from gateway.tokens import TokenError, fetch_token
-from policies.bundle import Bundle, load
+from policies.bundle import Bundle
+from policies.bundle_loading import load
 from policies.obligations import HANDLERS, Handlers
 
 _LOG = logging.getLogger("gateway")
@@ -133,7 +134,7 @@ def create_app(
     trusted = {a.issuer: KeySet(a.jwks_url, keys_client, clock=monotonic) for a in settings.authorizations}
     asked = _asked_store(settings)
     alarms, counts = Alarms(), RequestCounts()
-    shaper = Shaper(handlers, alarms, settings.sources.cache_entries)
+    shaper = Shaper(handlers, alarms)
     river = River(
         policy=policy,
         sources=sources,
@@ -163,9 +164,7 @@ def create_app(
         automatic=settings.documents.automatic,
     )
     lines = RequestLines(_LOG) if settings.log.requests else None
-    endpoint = GraphQLEndpoint(
-        authenticator, river.answer, documents, settings.limits, counts, lines, body_seconds
-    )
+    endpoint = GraphQLEndpoint(authenticator, river, documents, settings.limits, counts, lines, body_seconds)
 
     directory = bundle_directory(settings.policy.bundle)
     reload = Reload(river, directory, prepare, settings.policy.watch_seconds, manifest, sources, source_files)
@@ -267,6 +266,7 @@ def _sources(
         transport=transport,
         cache_entries=settings.sources.cache_entries,
         shared=shared,
+        workers=max(settings.server.workers, 1),
     )
     if settings.server.workers != 1 and shared is None and sources.notices.senders:
         # Each notice reaches one worker; what the others keep would go on being given.

@@ -14,6 +14,7 @@ from connectors.fetch import Sources
 from gateway.access import AccessLog
 from gateway.bind import Call, NameSearch
 from gateway.judge import Judgement
+from gateway.payer import payer_of
 from gateway.shape import ShapedSubject, Shaper, matter_of, reason_of, why
 from policies.access_log import CATEGORY
 from policies.bundle import Bundle
@@ -53,11 +54,11 @@ async def fetch_subjects(
     repeated = bool(questions) and questions[0].subjects_in_operation < len(questions)
     if repeated:
         merged = _merged(asks)
-        found = await _found_in_sources(list(merged.values()), call, sources, log, deadline)
+        found = await _found_in_sources(list(merged.values()), call, caller, sources, log, deadline)
         by_ask = dict(zip(merged, found, strict=True))
         answers = iter([by_ask[_alike(ask)] for ask in asks])
     else:
-        answers = iter(await _found_in_sources(asks, call, sources, log, deadline))
+        answers = iter(await _found_in_sources(asks, call, caller, sources, log, deadline))
     titles = sources.titles()
     return tuple(
         shaper.subject(
@@ -86,16 +87,16 @@ def _merged(asks: Sequence[Ask]) -> dict[Ask, Ask]:
 
 
 async def _found_in_sources(
-    asks: Sequence[Ask], call: Call, sources: Sources, log: AccessLog, deadline: float
+    asks: Sequence[Ask], call: Call, caller: Caller, sources: Sources, log: AccessLog, deadline: float
 ) -> Sequence[tuple[SourceAnswer, ...]]:
     """The answers in the order of the asks; nothing is awaited where the cache has all of them."""
     logged = [ask for ask in asks if ask.category == CATEGORY]
     if not logged:
-        return sources.peek(asks) or await sources.fetch(asks, deadline=deadline)
+        return sources.peek(asks) or await sources.fetch(asks, deadline=deadline, payer=payer_of(caller))
     others = [ask for ask in asks if ask.category != CATEGORY]
     held, answers = await asyncio.gather(
         asyncio.gather(*(log.answer(ask.subject, call.now, call.today, deadline) for ask in logged)),
-        sources.fetch(others, deadline=deadline),
+        sources.fetch(others, deadline=deadline, payer=payer_of(caller)),
     )
     from_log, from_sources = iter(held), iter(answers)
     return [tuple(next(from_log)) if ask.category == CATEGORY else next(from_sources) for ask in asks]
@@ -113,7 +114,12 @@ async def search_names(
         if denied is not None:
             return SearchResult(state=SectionState.DENIED, reason=reason_of(denied, bundle))
         answer = await sources.search(
-            search.name, first=search.first, offset=search.offset, ground=ground, deadline=deadline
+            search.name,
+            first=search.first,
+            offset=search.offset,
+            ground=ground,
+            deadline=deadline,
+            payer=payer_of(caller),
         )
         return _found(search, answer, sources, synthetic_only=caller.synthetic_only)
 

@@ -30,7 +30,10 @@ class LiveSources:
         self._following = asyncio.create_task(self.now.follow())
 
     async def reload(self) -> None:
-        """Take the files as they are now, all or none: with a mistake in any of them, the ones before stay."""
+        """Take the files as they are now, all or none: with a mistake in any of them, the ones before stay.
+
+        So do those, with their connections and all that they keep, where the files mean what they did.
+        """
         try:
             new = await asyncio.to_thread(self._load)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with new files, the old ones go on
@@ -39,6 +42,11 @@ class LiveSources:
                 "sources refused: the ones before stay",
                 extra={"fields": {"reason": self.refused.split("\n")}},
             )
+            return
+        if new.same_as(self.now):
+            self.refused = None
+            await new.aclose()
+            _LOG.info("sources are as they were")
             return
         new.follow_on(self.now)
         old, self.now, self.refused = self.now, new, None

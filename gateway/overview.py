@@ -8,6 +8,7 @@ from connectors.fetch import Sources
 from gateway.access import AccessLog, log_result
 from gateway.bind import BoundLookup, Call, CountQuestion, LogQuestion
 from gateway.judge import Judgement
+from gateway.payer import payer_of
 from gateway.shape import matter_of, reason_of, why
 from policies.access_log import CATEGORY
 from policies.bundle import Bundle
@@ -51,7 +52,9 @@ async def fetch_overviews(
     for lookup in call.lookups:
         key = lookup.plan.key
         if lookup.counts is not None:
-            wanted[key] = _counted(lookup.counts, judgement.counts[key], call, bundle, sources, deadline)
+            wanted[key] = _counted(
+                lookup.counts, judgement.counts[key], call, caller, bundle, sources, deadline
+            )
         elif lookup.log is not None:
             wanted[key] = logged(lookup, lookup.log)
     return dict(zip(wanted, await asyncio.gather(*wanted.values()), strict=True))
@@ -61,6 +64,7 @@ async def _counted(
     question: CountQuestion,
     allowed: Allowed | Denied,
     call: Call,
+    caller: Caller,
     bundle: Bundle,
     sources: Sources,
     deadline: float,
@@ -70,7 +74,7 @@ async def _counted(
     ask = CountAsk(question.category, question.kind, question.by, call.today)
     # A study is no matter of a unit, but the number by which a source can tell why it is asked.
     ground = Ground(call.purpose, matter_of(call.evidence) or call.evidence.study_number)
-    answers = await sources.statistics(ask, ground=ground, deadline=deadline)
+    answers = await sources.statistics(ask, ground=ground, deadline=deadline, payer=payer_of(caller))
     return _statistics(question, allowed, answers, sources)
 
 

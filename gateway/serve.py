@@ -1,9 +1,9 @@
 """Running the gateway: one process, or several that share one listening socket.
 
 Several workers are made by fork, before anything is opened; each then opens its own connections to ledger and
-sources and keeps its own caches. The first process only watches them: it starts one anew that ended, and passes on
-what it is told: SIGTERM and SIGINT stop all of them, SIGHUP makes all load the policy anew. A worker whose watching
-process is gone stops, too.
+sources, keeps its own caches, and has its part of what the sources allow. The first process only watches them: it
+starts one anew that ended, and passes on what it is told: SIGTERM and SIGINT stop all of them, SIGHUP makes all load
+the policy anew. A worker whose watching process is gone stops, too.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import click
+import msgspec
 import uvicorn
 
 from gateway.app import create_app
@@ -48,6 +49,9 @@ def serve(settings: Settings) -> None:
     configure_logs(settings.log.level)
     listener = _listen(settings.server.host, settings.server.port, "server")
     workers = settings.server.workers or len(os.sched_getaffinity(0))
+    settings = msgspec.structs.replace(
+        settings, server=msgspec.structs.replace(settings.server, workers=workers)
+    )
     if workers == 1:
         _work(settings, listener, 0, lambda: _say_ready(listener))
     else:

@@ -88,11 +88,16 @@ class Outline(msgspec.Struct, frozen=True):
 
 
 class ShapedSubject(msgspec.Struct, frozen=True):
-    """A subject's sections by category, and the subject as it is answered. `kept`: the same object comes again."""
+    """A subject's sections by category, and the subject as it is answered.
+
+    `kept`: the same object comes again, as long as the `answers` to what was `granted` are kept.
+    """
 
     sections: dict[str, ShapedSection]
     answer: SubjectAnswer
-    kept: bool
+    kept: bool = False
+    granted: tuple[Ready, ...] = ()
+    answers: tuple[SourceAnswer, ...] = ()
 
 
 Latency = Callable[[str], float | None]
@@ -108,7 +113,7 @@ class Shaper:
     identity of everything that it was made from: decision, evidence, day and answers.
     """
 
-    def __init__(self, handlers: Handlers, alarms: Alarms, size: int = 10_000) -> None:
+    def __init__(self, handlers: Handlers, alarms: Alarms, size: int = 4_000) -> None:
         self._handlers = handlers
         self._alarms = alarms
         self.baseless: dict[str, int] = {}
@@ -221,11 +226,12 @@ class Shaper:
             for category, each in outline.sections.items()
         }
         by_name = {shaped.answer.section.name: shaped.answer for shaped in sections.values()}
-        subject = ShapedSubject(
-            sections, SubjectAnswer(key.kind, key.warnings, by_name, {} if kept else None), kept
-        )
-        if kept and not any(shaped.failed for shaped in sections.values()):
-            self._subjects.put(place, _Made(outline, tuple(answers), subject))
+        answer = SubjectAnswer(key.kind, key.warnings, by_name, {} if kept else None)
+        if not kept or any(shaped.failed for shaped in sections.values()):
+            return ShapedSubject(sections, answer)
+        made_from = tuple(answer for each in answers for answer in each)
+        subject = ShapedSubject(sections, answer, True, outline.granted, made_from)
+        self._subjects.put(place, _Made(outline, subject))
         return subject
 
     def _section(
@@ -278,10 +284,9 @@ def _always_held(record: type[Record]) -> int:
 
 
 class _Made(msgspec.Struct, frozen=True):
-    """A subject with what it was made from."""
+    """A subject, which holds the answers that it was made from, with the outline."""
 
     outline: Outline
-    answers: tuple[tuple[SourceAnswer, ...], ...]
     subject: ShapedSubject
 
 
@@ -345,6 +350,8 @@ def _shape(
     if isinstance(ready.shaping, Exception):
         raise ready.shaping
     shaping = ready.shaping
+    if len(answers) == 1 and answers[0].fault is None:
+        return _shape_of_one(ready, shaping, answers[0], sources, latency, held)
     records: list[Record] = []
     states: list[SourceState] = []
     hidden: dict[str, int] = {}
@@ -379,6 +386,31 @@ def _shape(
         hidden,
         known_as=_known_as(ready.scheme, answers),
     )
+
+
+def _shape_of_one(
+    ready: Ready,
+    shaping: Shaping,
+    answer: SourceAnswer,
+    sources: Mapping[str, SourceInfo],
+    latency: Latency,
+    held: int,
+) -> ShapedSection:
+    """The usual case: a section that one source answered."""
+    shaped = shape(answer.records, ready.setting, shaping.filters, shaping.cut, held)
+    state = _source_state(answer, bool(shaped.records), sources[answer.source], latency)
+    section = SectionAnswer(
+        section=ready.section,
+        state=state.state,
+        level=ready.setting.granted.cell.level,
+        sources=(state,),
+        as_of=answer.as_of,
+        withheld=shaping.withheld,
+        records=shaped.records,
+    )
+    if ready.scheme != REGISTRATION_NUMBER:
+        return ShapedSection(section, shaped.hidden)
+    return ShapedSection(section, shaped.hidden, known_as=_known_as(ready.scheme, (answer,)))
 
 
 def _state(records: Sequence[Record], silent: Sequence[object], states: Sequence[object]) -> SectionState:
@@ -429,6 +461,7 @@ _FAULTS = {
     FaultCode.IDENTIFIER_NOT_TAKEN: "The source does not take this kind of identifier.",
     FaultCode.DIMENSION_NOT_TAKEN: "The source does not count by one of these dimensions.",
     FaultCode.QUOTA: "The calls that the gateway has at the source in a day are used up.",
+    FaultCode.BUDGET: "The money that your unit may spend at the source in a day is used up.",
 }
 
 

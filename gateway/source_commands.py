@@ -19,7 +19,7 @@ import click
 
 from connectors.answers import Ground
 from connectors.fetch import Sources
-from connectors.inspection import mistakes_between_files, mistakes_in
+from connectors.inspection import mistakes_between_files, mistakes_in, warnings_in
 from connectors.loader import read_sources
 from connectors.problems import SourceFileError
 from connectors.source_schema import schema_text
@@ -53,7 +53,8 @@ def sources() -> None:
 def sources_check(paths: Sequence[Path]) -> None:
     """Look source files over (or all of a directory, and how they go together); exit 1 when one has a mistake.
 
-    Each mistake is a line: file, line, key, reason and remedy. Secrets need not be set, and no source is asked.
+    Each mistake is a line: file, line, key, reason and remedy; so is a warning, which begins with that word and is no
+    reason to fail. Secrets need not be set, and no source is asked.
     """
     mistakes: list[SourceFileError] = []
     for path in [file for given in paths for file in _files_of(given)]:
@@ -61,6 +62,8 @@ def sources_check(paths: Sequence[Path]) -> None:
         mistakes += found
         if not found:
             click.echo(f"{path.name}: OK")
+            for warning in warnings_in(path):
+                click.echo(f"warning: {warning}", err=True)
     if not mistakes:
         mistakes = [each for path in paths if path.is_dir() for each in mistakes_between_files(path)]
     for mistake in mistakes:

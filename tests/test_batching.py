@@ -479,7 +479,7 @@ async def test_a_fault_of_our_own_is_raised_to_everyone_who_waits() -> None:
     async def waits(number: int) -> None:
         waiting = Waiting(asyncio.get_running_loop().time() + 30)
         of = ask(organisation(number))
-        batches.join((number,), (), of, waiting, [SourceAnswer("")], 0)
+        batches.join((number,), (), of, waiting, [SourceAnswer("")], 0, "unit")
         await waiting.all()
 
     results = await asyncio.gather(waits(1), waits(2), return_exceptions=True)

@@ -27,9 +27,9 @@ from connectors.conversions import (
 from connectors.envelope import Row, open_envelope
 from connectors.loader import read_sources
 from connectors.mapping import RecordMap
+from connectors.message import Reply
 from connectors.problems import SourceKeyError
 from connectors.source import Envelope, FieldMap, LookupFile, SourceFile, Values
-from connectors.transport import Reply
 from policies.catalogue import (
     LIFECYCLE,
     SECTION_OF,

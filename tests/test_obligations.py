@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.alarms import Alarms
 from gateway.shape import Shaper
-from policies.bundle import Bundle, Publication, Treatment, load
+from policies.bundle import Bundle, Publication, Treatment
+from policies.bundle_loading import load
 from policies.caller import Caller
 from policies.catalogue import (
     SECTION_OF,
@@ -83,7 +84,7 @@ def setting(
     mask = sum(1 << bit for bit, field in enumerate(fields) if field.name in wanted)
     shown = fields_at(SECTION_OF[category, kind].record, level)
     rule = msgspec.structs.replace(bundle.rules["R002"], level=level, obligations=obligations)
-    cell = Cell(rule, category, kind, level, shown, 0, 0)
+    cell = Cell(rule, category, kind, level, shown)
     return Setting(
         bundle=bundle,
         caller=Caller(

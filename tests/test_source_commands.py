@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import tomllib
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from connectors.sandbox.population import CAST
 from connectors.sandbox.server import Sandbox
 from connectors.source_schema import PLACE, schema_text, source_schema
 from gateway.source_commands import sources
-from policies.catalogue import SECTIONS, Section, fields_of
+from policies.catalogue import SECTION_OF, SECTIONS, Section, fields_of
 
 SOURCES = Path(connectors.__file__).parent / "sources"
 FILES = read_sources(SOURCES)
@@ -83,10 +84,18 @@ def test_a_copy_under_another_name_is_told(tmp_path: Path) -> None:
     assert "id: it differs from the file's name; write id = 'tribunal' or rename the file" in result.stderr
 
 
+NO_STAND_IN = (
+    "fallback: that source can stand in for none of the lookups; "
+    "name one that serves such a category, for the same kinds and keys"
+)
+
+
 @pytest.mark.parametrize(
     ("source", "name", "more", "mistake"),
     [
         ("court", "court", 'fallback = "tribunal"', "fallback: there is no such source; write the id of another file"),
+        ("court", "court", 'fallback = "taxation"', NO_STAND_IN),
+        ("utilities", "utilities", 'fallback = "department-registers"', NO_STAND_IN),
         ("trading-platform", "zone-platform", "", "register[0].names: projects is served twice; keep one of them"),
         ("provincial-platform", "registry", "", "search: provincial-platform offers it, too; keep one [search]"),
     ],
@@ -105,6 +114,50 @@ def test_files_that_do_not_go_together_are_told(
     with pytest.raises(SourceFileError) as refused:
         read_sources(directory)
     assert str(refused.value) == first
+
+
+def test_a_fallback_serves_all_kinds_of_a_category_that_it_stands_in_for(tmp_path: Path) -> None:
+    directory = shutil.copytree(SOURCES, tmp_path / "sources")
+    court = directory / "court.toml"
+    court.write_text(GOOD.replace("[secrets]", 'fallback = "spare"\n[secrets]', 1), "utf-8")
+    spare = directory / "spare.toml"
+    text = GOOD.replace('id = "court"', 'id = "spare"', 1)
+    spare.write_text(text, "utf-8")
+    assert run("check", str(directory)).exit_code == 0
+    text = re.sub(r"(?m)^kinds = .*$", 'kinds = ["ORG"]', text)
+    spare.write_text(re.sub(r"(?m)^keys = .*$", 'keys = ["credit_code"]', text), "utf-8")
+    result = run("check", str(directory))
+    assert (result.exit_code, NO_STAND_IN in result.stderr) == (1, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("source", "dates"),
+    [
+        ("provincial-platform", "conduct_ended_on or decided_on"),
+        ("government-affairs", "due_on or committed_on"),
+        ("county-platform", "decided_on"),
+    ],
+)
+def test_records_that_hardly_anybody_will_see_are_a_warning_and_no_mistake(
+    source: str, dates: str, tmp_path: Path
+) -> None:
+    text = (SOURCES / f"{source}.toml").read_text("utf-8")
+    records = [SECTION_OF[lookup.category, lookup.kinds[0]].record for lookup in FILES[source].lookup]
+    hidden = [place for place, record in enumerate(records) if record.COUNTED_FROM]
+    path = tmp_path / f"{source}.toml"
+    path.write_text(re.sub(r"(?m)^(conduct_ended|decided|due|committed)_on = .*$", "", text), "utf-8")
+    result = run("check", str(path))
+    assert (result.exit_code, result.stdout) == (0, f"{source}.toml: OK\n")
+    told = result.stderr.splitlines()
+    assert [line.split(": ")[2] for line in told] == [f"lookup[{place}].fields" for place in hidden]
+    for line in told:
+        assert re.match(rf"warning: {source}\.toml:\d+: ", line)
+        assert "its records are hidden from all whom that limit binds; map " in line
+    assert any(line.endswith(f"; map {dates}") for line in told)
+    assert read_sources(tmp_path).keys() == {source}
+    # One of the dates is enough.
+    path.write_text(re.sub(r"(?m)^(conduct_ended|due)_on = .*$", "", text), "utf-8")
+    assert run("check", str(path)).stderr == ""
 
 
 def test_an_empty_directory_and_a_missing_file_are_told(tmp_path: Path) -> None:

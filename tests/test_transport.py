@@ -3,18 +3,22 @@
 import asyncio
 import gzip
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
 import trustme
 
 from connectors.answers import FaultCode, SourceFaultError
+from connectors.connection import Connections
+from connectors.message import Origin, Outgoing, Reply
 from connectors.problems import SourceKeyError
-from connectors.transport import Outgoing, Reply, Tls, exchange, open_transport, silence_wire_logs
+from connectors.transport import Tls, certificates, exchange, open_transport, silence_wire_logs
 
 Script = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -103,8 +107,8 @@ async def ask(
 ) -> Reply:
     def build() -> Outgoing:
         content = b'{"a":1}' if method == "POST" else None
-        url = httpx.URL(f"{scheme}://127.0.0.1:{server.port}/a%2Fb%7e?c=d+e%26")
-        return Outgoing(method, url, {"X-Mac": "m"}, content)
+        origin = Origin.of(httpx.URL(f"{scheme}://127.0.0.1:{server.port}"))
+        return Outgoing(method, origin, "/a%2Fb%7e?c=d+e%26", {"X-Mac": "m"}, content)
 
     return await exchange(transport, build, idempotent=idempotent, limit=limit)
 
@@ -138,15 +142,15 @@ async def test_an_injected_transport_is_sent_the_same() -> None:
         seen.append(request)
         return httpx.Response(200, content=b"{}")
 
-    outgoing = Outgoing("POST", httpx.URL("http://127.0.0.1:1/a%2Fb"), {"X-Name": "名"}, b"{}")
+    outgoing = Outgoing("POST", Origin.of(httpx.URL("http://127.0.0.1:1")), "/a%2Fb", {"X-Name": "名"}, b"{}")
     transport = httpx.MockTransport(answer)
     reply = await exchange(transport, lambda: outgoing, idempotent=True, limit=100)
     assert (reply.status, reply.body) == (200, b"{}")
     [request] = seen
     assert (request.method, request.url.raw_path, request.content) == ("POST", b"/a%2Fb", b"{}")
     async with running(answers) as server, wire() as own:
-        url = outgoing.url.copy_with(port=server.port)
-        sent = Outgoing(outgoing.method, url, outgoing.headers, outgoing.content)
+        origin = Origin.of(httpx.URL(f"http://127.0.0.1:{server.port}"))
+        sent = Outgoing(outgoing.method, origin, outgoing.target, outgoing.headers, outgoing.content)
         await exchange(own, lambda: sent, idempotent=True, limit=100)
         [raw] = server.requests
     names = dict(line.split(b": ") for line in raw.split(b"\r\n\r\n")[0].split(b"\r\n")[1:])
@@ -168,7 +172,7 @@ async def test_who_stands_between_sees_the_answer_of_the_wire() -> None:
     async with running(answers) as server, wire() as transport:
         direct, passed_on = [await ask(way, server) for way in (transport, Between(transport))]
         assert (direct.status, direct.body) == (passed_on.status, passed_on.body) == (200, b"{}")
-        assert direct.headers["Content-Type"] == passed_on.headers["content-type"] == "application/json"
+        assert direct.headers["content-type"] == passed_on.headers["content-type"] == "application/json"
         first, second = (sorted(request.lower().split(b"\r\n")) for request in server.requests)
         assert first == second
 
@@ -308,9 +312,11 @@ async def test_a_compressed_body_is_not_blown_up() -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n12345",
         b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        OK + b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n[",
+        OK + b"[]",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
     ],
-    ids=["short", "chunk breaks off", "no chunk", "two lengths", "no http", "long header"],
+    ids=["short", "chunk breaks off", "no chunk", "two lengths", "no http", "two", "too much", "long header"],
 )
 async def test_an_answer_that_breaks_the_protocol_is_garbage(raw: bytes) -> None:
     async with running(saying(raw, close=True)) as server, wire() as transport:
@@ -349,6 +355,249 @@ async def test_a_call_that_is_cancelled_hangs_up() -> None:
         while server.open:
             await asyncio.sleep(0.001)
         assert call.cancelled()
+
+
+# --- what a connection goes through
+
+
+async def test_what_goes_before_an_answer_is_passed_over() -> None:
+    """RFC 9110, 15.2: a client reads on after any answer that begins with 1."""
+    raw = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX-Hint: a\r\n\r\n" + OK
+    async with running(saying(raw)) as server, wire() as transport:
+        for _ in range(2):
+            reply = await ask(transport, server)
+            assert (reply.status, reply.body) == (200, b"{}")
+            assert "x-hint" not in reply.headers
+        assert server.connections == 1
+
+
+async def test_another_protocol_is_not_spoken() -> None:
+    raw = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    async with running(saying(raw)) as server, wire() as transport:
+        assert await fault(ask(transport, server)) == "GARBAGE"
+
+
+@pytest.mark.parametrize(
+    ("raw", "connections"),
+    [
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\nX-Late: a\r\n\r\n",
+            1,
+        ),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}", 1),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", 2),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", 2),
+        (b"HTTP/1.1 200 OK\nX-Folded: a\n b\nTransfer-Encoding: chunked\n\n2 \r\n{}\r\n0\r\n\r\n", 1),
+    ],
+    ids=["chunks", "1.0 kept", "1.0", "closed", "slovenly"],
+)
+async def test_a_connection_is_used_again_when_its_answer_ended_as_it_said(
+    raw: bytes, connections: int
+) -> None:
+    async with running(saying(raw)) as server, wire() as transport:
+        for _ in range(2):
+            reply = await ask(transport, server)
+            assert (reply.status, reply.body) == (200, b"{}")
+            assert "x-late" not in reply.headers
+        assert server.connections == connections
+
+
+async def test_a_body_without_a_length_ends_with_the_connection() -> None:
+    async with running(saying(b"HTTP/1.1 200 OK\r\n\r\n{}", close=True)) as server, wire() as transport:
+        for _ in range(2):
+            assert (await ask(transport, server)).body == b"{}"
+        assert (server.connections, len(server.requests)) == (2, 2)
+
+
+async def test_an_answer_to_nothing_is_not_taken_for_the_next() -> None:
+    async def twice(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK)
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        if len(server.requests) == 1:
+            writer.write(OK.replace(b"{}", b"[]"))
+
+    async with running(twice) as server, wire() as transport:
+        assert (await ask(transport, server)).body == b"{}"
+        while server.open:
+            await asyncio.sleep(0.001)
+        assert (await ask(transport, server)).body == b"{}"
+        assert server.connections == 2
+
+
+async def test_a_connection_that_rests_too_long_is_closed() -> None:
+    transport = Connections(1, certificates(), 5.0, rest=0.02)
+    async with running(answers) as server:
+        for _ in range(2):
+            assert (await ask(transport, server)).status == 200
+            while server.open:
+                await asyncio.sleep(0.001)
+        assert server.connections == 2
+    await transport.aclose()
+
+
+async def test_what_is_slow_but_does_not_stop_is_waited_for() -> None:
+    async def slowly(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        for byte in OK:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.002)
+
+    async with running(slowly) as server, wire(seconds=0.1) as transport:
+        assert (await ask(transport, server)).body == b"{}"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b"HTTP/1.1 200 OK\r\n", OK.replace(b"Content-Length: 2", b"Transfer-Encoding: chunked")[:-2] + b"0\r\n"],
+    ids=["head", "trailer"],
+)
+async def test_headers_without_end_are_not_kept(before: bytes) -> None:
+    gone = asyncio.Event()
+
+    async def endless(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(before)
+        try:
+            while not writer.is_closing():
+                writer.write(b"X-More: " + b"a" * 1000 + b"\r\n")
+                await writer.drain()
+        finally:
+            gone.set()
+
+    async with running(endless) as server, wire() as transport:
+        assert await fault(ask(transport, server)) == "GARBAGE"
+        await asyncio.wait_for(gone.wait(), 10)
+
+
+async def test_one_of_several_addresses_is_enough() -> None:
+    async with running(answers) as server, wire() as transport:
+        origin = Origin.of(httpx.URL(f"http://localhost:{server.port}"))
+        outgoing = Outgoing("GET", origin, "/", {})
+        assert (await exchange(transport, lambda: outgoing, idempotent=True, limit=10)).status == 200
+        assert server.requests == [b"GET / HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % server.port]
+
+
+async def test_a_host_is_looked_up_once_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, looks, go_on = asyncio.get_running_loop(), [0], asyncio.Event()
+    really = loop.getaddrinfo
+
+    async def slowly(*args: Any, **options: Any) -> Any:
+        looks[0] += 1
+        await go_on.wait()
+        return await really(*args, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", slowly)
+    async with running(answers) as server, wire(seconds=0.05) as transport:
+        origin = Origin.of(httpx.URL(f"http://localhost:{server.port}"))
+
+        async def call() -> Reply:
+            return await exchange(
+                transport, lambda: Outgoing("GET", origin, "/", {}), idempotent=True, limit=10
+            )
+
+        assert [await fault(call()) for _ in range(2)] == ["TIMEOUT", "TIMEOUT"]
+        go_on.set()
+        assert {reply.status for reply in await asyncio.gather(*(call() for _ in range(3)))} == {200}
+        assert looks == [1]
+
+
+async def test_a_host_that_is_not_found_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, looks = asyncio.get_running_loop(), [0]
+    really = loop.getaddrinfo
+
+    async def failing(*args: Any, **options: Any) -> Any:
+        looks[0] += 1
+        if looks[0] == 1:
+            raise socket.gaierror(socket.EAI_NONAME, "no such host")
+        return await really(*args, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", failing)
+    async with running(answers) as server, wire() as transport:
+        assert await fault(ask(transport, server)) == "DOWN"
+        assert (await ask(transport, server)).status == 200
+        assert looks == [2]
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\0b"])
+async def test_a_header_that_would_end_early_is_not_sent(value: str) -> None:
+    async with running(answers) as server, wire() as transport:
+        outgoing = Outgoing(
+            "GET", Origin.of(httpx.URL(f"http://127.0.0.1:{server.port}")), "/", {"X-A": value}
+        )
+        assert await fault(exchange(transport, lambda: outgoing, idempotent=True, limit=10)) == "ERROR"
+        assert server.connections == 0
+
+
+async def test_a_closed_transport_asks_no_more() -> None:
+    async with running(answers) as server, wire() as transport:
+        assert (await ask(transport, server)).status == 200
+        await transport.aclose()
+        while server.open:
+            await asyncio.sleep(0.001)
+        assert await fault(ask(transport, server)) == "DOWN"
+        assert len(server.requests) == 1
+
+
+async def test_what_waits_for_a_transport_that_is_closed_is_told_so() -> None:
+    async with running(saying(b"")) as server, wire() as transport:
+        call = asyncio.ensure_future(fault(ask(transport, server)))
+        while not server.requests:
+            await asyncio.sleep(0.001)
+        await transport.aclose()
+        assert await call == "DOWN"
+
+
+@pytest.mark.parametrize(
+    ("address", "target"),
+    [
+        ("/a%2Fb%7e?c=d+e%26", "/a%2Fb%7e?c=d+e%26"),
+        ("/a b/名?c=d e", "/a%20b/%E5%90%8D?c=d%20e"),
+        ("/a/../b/./c", "/b/c"),
+        ("", "/"),
+    ],
+)
+def test_the_target_of_a_request_is_that_of_its_address(address: str, target: str) -> None:
+    base = httpx.URL("https://source.example:8443")
+    origin = Origin.of(base)
+    assert origin.target(address) == target == httpx.URL(f"{base}{address}").raw_path.decode()
+    request = Outgoing("GET", origin, target, {}).of_httpx()
+    assert (request.url.host, request.url.port, request.url.raw_path) == (base.host, 8443, target.encode())
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("http://A.example/x", Origin(False, "a.example", 80, "a.example")),
+        ("https://a.example:443", Origin(True, "a.example", 443, "a.example")),
+        ("https://a.example:80", Origin(True, "a.example", 80, "a.example:80")),
+        ("http://[::1]:8080/", Origin(False, "::1", 8080, "[::1]:8080")),
+        ("http://例.example", Origin(False, "xn--fsq.example", 80, "xn--fsq.example")),
+    ],
+)
+def test_the_origin_of_an_address(address: str, origin: Origin) -> None:
+    assert Origin.of(httpx.URL(address)) == origin
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (saying(b"", close=True), "DOWN"),
+        (saying(b""), "TIMEOUT"),
+        (saying(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "GARBAGE"),
+        (saying(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{", close=True), "GARBAGE"),
+    ],
+    ids=["lost", "silent", "no http", "short"],
+)
+async def test_who_stands_between_sees_the_faults_of_the_wire(script: Script, expected: str) -> None:
+    class Between(httpx.AsyncBaseTransport):
+        def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+            self.inner = inner
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            return await self.inner.handle_async_request(request)
+
+    async with running(script) as server, wire(seconds=0.05) as transport:
+        assert await fault(ask(Between(transport), server)) == expected
+        assert await fault(ask(transport, server)) == expected
 
 
 # --- whom it trusts
