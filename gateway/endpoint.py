@@ -55,6 +55,10 @@ class Answers(Protocol):
         """The answer to an operation."""
         ...
 
+    def knows(self, body: bytes) -> bool:
+        """Whether the answer to this request may stand."""
+        ...
+
     def again(self, caller: Caller, body: bytes, tell: Tell) -> bool:
         """Answer a request whose answer stands, at once; False: nothing is done."""
         ...
@@ -107,6 +111,8 @@ class GraphQLEndpoint:
         `tell` is called with the reply, once the inquiry is recorded.
         """
 
+        if not self._river.knows(body):
+            return False
         try:
             given = [value for name, value in headers if name == b"authorization"]
             caller = self._authenticator.known(given[0]) if len(given) == 1 else None

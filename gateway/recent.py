@@ -21,6 +21,9 @@ class Recent(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __contains__(self, key: K) -> bool:
+        return key in self._values
+
     def get(self, key: K) -> V | None:
         """The value, which counts as used now; None when there is none."""
         value = self._values.get(key)

@@ -183,6 +183,10 @@ class River:
             self._standings.remember(operation.body, standing)
         return answered
 
+    def knows(self, body: bytes) -> bool:
+        """Whether the answer to this request may stand, for the caller that sent it before."""
+        return body in self._standings
+
     def again(self, caller: Caller, body: bytes, tell: Tell) -> bool:
         """Answer a request whose answer stands, at once; False: it has to go the whole way, by `answer`.
 

@@ -58,23 +58,28 @@ class Standings:
     """The last `size` inquiries whose answers may stand."""
 
     def __init__(self, size: int = 4_000) -> None:
-        self._recent: Recent[tuple[int, bytes], Standing] = Recent(size)
+        self._recent: Recent[bytes, Standing] = Recent(size)
 
     def __len__(self) -> int:
         return len(self._recent)
 
     def remember(self, body: bytes, standing: Standing) -> None:
-        """Keep an inquiry by the request that it came in."""
+        """Keep an inquiry by the request that it came in, in place of one that another caller sent alike."""
         if 0 < len(body) <= MOST_BYTES:
-            self._recent.put((id(standing.caller), body), standing)
+            self._recent.put(body, standing)
+
+    def __contains__(self, body: bytes) -> bool:
+        """Whether some caller's inquiry came in this request."""
+        return len(body) <= MOST_BYTES and body in self._recent
 
     def find(
         self, caller: Caller, body: bytes, policy: Policy, sources: Sources, today: date
     ) -> Standing | None:
         """The inquiry of this request, if its answer is what it was; None: nobody knows."""
-        standing = self._recent.get((id(caller), body))
+        standing = self._recent.get(body)
         if (
             standing is not None
+            and standing.caller is caller
             and standing.policy is policy
             and standing.sources is sources
             and standing.today == today
