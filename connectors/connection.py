@@ -1,7 +1,8 @@
 """Connections to a source: HTTP/1.1 on transports of the loop, answers read by llhttp (the parser of Node and uvicorn).
 
 One connection carries one exchange at a time. It is used again when its answer ended cleanly and the source does not
-close it; nothing is sent again here. Redirects, cookies, proxies and compression do not exist.
+close it; nothing is sent again here. Redirects, cookies, proxies and compression do not exist: that is what a lookup
+needs of HTTP, and it costs a quarter of what clients for everything cost.
 """
 
 import asyncio
@@ -116,6 +117,8 @@ class Connections(httpx.AsyncBaseTransport):
         if self._closed:
             connection.hang_up()
             raise SourceFaultError(FaultCode.DOWN, "no connection")
+        if not connection.gone.done():
+            self._open.add(connection)
         return connection
 
     async def _addresses(self, origin: Origin) -> list[AddrInfoType]:
@@ -127,10 +130,6 @@ class Connections(httpx.AsyncBaseTransport):
             looking.add_done_callback(_failed)  # or the loop would report it where nobody waits any more
             self._looking[origin] = looking, loop.time() + _ADDRESSES_SECONDS
         return await asyncio.shield(looking)
-
-    def opened(self, connection: "_Connection") -> None:
-        """Learn of a connection."""
-        self._open.add(connection)
 
     def lost(self, connection: "_Connection") -> None:
         """Forget a connection that is no more."""
@@ -191,6 +190,8 @@ class _Connection(asyncio.Protocol):
 
         A connection whose exchange did not end well is closed.
         """
+        if self.closing:
+            raise LostEarlyError
         self._limit = limit
         self._clean = False
         self._expect()
@@ -243,7 +244,6 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._pool.opened(self)
         self._until = self._loop.time() + self._rest  # for who was given up in the moment of connecting
         self._watch()
 

@@ -36,7 +36,7 @@ from gateway.policy import Policy, permissions
 from gateway.quota import Quotas
 from gateway.record import Rows, again, lasting
 from gateway.shape import Shaper, after_shaping, denials
-from gateway.standing import Standing, Standings, held_for
+from gateway.standing import Standing, Standings, Stencil, held_for, unheard_of
 from gateway.visibility import showing
 from policies.caller import Caller
 from resolvers.answers import (
@@ -163,24 +163,21 @@ class River:
         extensions = _extensions(policy, call, judgement, receipt, position)
         found = msgspec.structs.replace(context, inquiry=inquiry)
         answered = self._respond(prepared, operation, variables, found, extensions, seen)
-        compiled = prepared.compiled(variables.coerced)
         held = held_for(call, judgement, subjects, sources)
-        if held is not None and isinstance(compiled, Compiled) and not answered.failures:
-            standing = Standing(
-                caller=caller,
-                policy=policy,
-                sources=sources,
-                today=today,
-                held=held,
-                purpose=call.purpose,
-                row=lasting(row, receipt),
-                lookups=inquiry.lookups,
-                denials=extensions.get("denials", []),
-                compiled=compiled,
-                variables=variables,
-                context=context,
-            )
-            self._standings.remember(operation.body, standing)
+        if held is not None and not answered.failures:
+            stencil = _stencil(prepared, variables, found, answered, policy, call, judgement)
+            if stencil is not None:
+                standing = Standing(
+                    caller=caller,
+                    policy=policy,
+                    sources=sources,
+                    today=today,
+                    held=held,
+                    purpose=call.purpose,
+                    row=lasting(row, receipt),
+                    answer=stencil,
+                )
+                self._standings.remember(operation.body, standing)
         return answered
 
     def knows(self, body: bytes) -> bool:
@@ -202,24 +199,15 @@ class River:
         def recorded(place: Position | LedgerFailure) -> None:
             if isinstance(place, LedgerFailure):
                 tell(GatewayError(Code.LEDGER_UNAVAILABLE))
-                return
-            try:
-                answered = self._again(standing, receipt, place)
-            except Exception as error:  # noqa: BLE001  # the one door says what it is
-                tell(error)
             else:
-                tell(answered)
+                self._counts.executed("standing")
+                tell(Answered(standing.answer.filled(receipt, place)))
 
         try:
             self._ledger.append_then(again(standing.row, receipt), recorded)
         except LedgerFailure:
             tell(GatewayError(Code.LEDGER_UNAVAILABLE))
         return True
-
-    def _again(self, standing: Standing, receipt: Receipt, position: Position) -> Answered:
-        self._counts.executed("standing")
-        data, failures = standing.compiled.execute(standing.answered(receipt), standing.variables)
-        return _written(data, failures, _extended(receipt, position, standing.denials))
 
     async def _refused(
         self,
@@ -308,6 +296,28 @@ def _written(data: bytes, failures: tuple[GatewayError, ...], extensions: Mappin
     return Answered(b"".join(body), failures)
 
 
+def _stencil(
+    prepared: Prepared,
+    variables: VariableValues,
+    context: Context,
+    answered: Answered,
+    policy: Policy,
+    call: Call,
+    judgement: Judgement,
+) -> Stencil | None:
+    """What lasts of an answer; None for one that is not compiled."""
+    compiled, inquiry = prepared.compiled(variables.coerced), context.inquiry
+    if inquiry is None or not isinstance(compiled, Compiled):
+        return None
+
+    def render(receipt: Receipt, position: Position) -> bytes:
+        found = msgspec.structs.replace(context, inquiry=InquiryAnswer(receipt, inquiry.lookups))
+        extensions = _extensions(policy, call, judgement, receipt, position)
+        return _written(*compiled.execute(found, variables), extensions).body
+
+    return Stencil.cut(answered.body, render, *unheard_of(inquiry.receipt))
+
+
 def _answer(
     call: Call,
     subjects: Subjects,
@@ -338,13 +348,10 @@ def _overview(result: StatisticsResult | LogResult) -> Lookup:
 def _extensions(
     policy: Policy, call: Call, judgement: Judgement, receipt: Receipt, position: Position
 ) -> dict[str, Any]:
-    return _extended(receipt, position, denials(call, judgement, policy.bundle))
-
-
-def _extended(receipt: Receipt, position: Position, denied: list[dict[str, object]]) -> dict[str, Any]:
     extensions: dict[str, Any] = {
         "receipt": {"id": receipt.id, "position": position.position, "hash": position.hash}
     }
+    denied = denials(call, judgement, policy.bundle)
     if denied:
         extensions["denials"] = denied
     return extensions

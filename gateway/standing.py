@@ -9,31 +9,76 @@ No answer stands that hangs on more than that: on an artefact or a register, whi
 a search, a count or the log; or on what no source left to be kept. A quota changes nothing: it counts a subject once a day.
 """
 
-from datetime import date
-from typing import Final
+import re
+import secrets
+import uuid
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, Self
 
 import msgspec
-from graphql.execution.values import VariableValues
 
 from connectors.fetch import Held, Sources
 from gateway.bind import Call
-from gateway.compiler import Compiled
 from gateway.gather import Subjects
 from gateway.judge import Judgement
+from gateway.ledger import Position
 from gateway.policy import Policy
 from gateway.recent import Recent
 from policies.caller import Caller
-from resolvers.answers import InquiryAnswer, Lookup, Receipt
-from resolvers.schema import Context
+from resolvers.answers import Receipt
 
 MOST_BYTES: Final = 8_192
 """The longest request whose answer is remembered."""
 
 
+class Stencil(msgspec.Struct, frozen=True):
+    """The bytes of an answer, open where its receipt and its place in the ledger stand.
+
+    `parts` are text, or the number of what is put there: see `_texts`.
+    """
+
+    parts: tuple[bytes | int, ...]
+
+    @classmethod
+    def cut(
+        cls, answered: bytes, render: Callable[[Receipt, Position], bytes], mark: Receipt, at: Position
+    ) -> Self | None:
+        """The stencil of what was `answered`, which `render` writes under any receipt.
+
+        It is written once more under a receipt that nobody has heard of: where that stands, a receipt stands. None
+        where the answer holds a text of it.
+        """
+        marks = _texts(mark, at)
+        if any(text in answered for text in marks):
+            return None
+        pieces = re.split(b"(%b)" % b"|".join(map(re.escape, marks)), render(mark, at))
+        return cls(tuple(marks.index(piece) if piece in marks else piece for piece in pieces))
+
+    def filled(self, receipt: Receipt, position: Position) -> bytes:
+        """The answer under this receipt."""
+        texts = _texts(receipt, position)
+        return b"".join([texts[part] if type(part) is int else part for part in self.parts])  # type: ignore[misc]
+
+
+def unheard_of(receipt: Receipt) -> tuple[Receipt, Position]:
+    """A receipt like this one, and its place in the ledger, of which every text is made up."""
+    days, microseconds = secrets.randbelow(300_000), secrets.randbelow(86_400_000_000)
+    time = datetime(1, 1, 1, tzinfo=UTC) + timedelta(days=days, microseconds=microseconds)
+    position = Position(10**17 + secrets.randbelow(10**17), secrets.token_hex(32))
+    return msgspec.structs.replace(receipt, id=str(uuid.uuid4()), time=time), position
+
+
+def _texts(receipt: Receipt, position: Position) -> tuple[bytes, bytes, bytes, bytes]:
+    """What differs between answers that are alike, as it is written in them."""
+    time = receipt.time.isoformat()
+    return receipt.id.encode(), time.encode(), b"%d" % position.position, position.hash.encode()
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """An inquiry with everything that its answer follows from.
 
-    `row` is what lasts of its row in the ledger, `lookups` are its answers, `denials` those of its extensions.
+    `row` is what lasts of its row in the ledger, `answer` is what lasts of its answer.
     """
 
     caller: Caller
@@ -43,15 +88,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     held: Held
     purpose: str
     row: bytes
-    lookups: dict[str, Lookup]
-    denials: list[dict[str, object]]
-    compiled: Compiled
-    variables: VariableValues
-    context: Context
-
-    def answered(self, receipt: Receipt) -> Context:
-        """What the operation is executed on, under a new receipt."""
-        return msgspec.structs.replace(self.context, inquiry=InquiryAnswer(receipt, self.lookups))
+    answer: Stencil
 
 
 class Standings:
