@@ -115,8 +115,14 @@ class _Row(msgspec.Struct, kw_only=True):
 
 
 def lasting(row: bytes, receipt: Receipt) -> bytes:
-    """Of the row of an inquiry what would stand in it again, were the same asked on the same day under another receipt."""
-    return row[len(_passing(receipt)) :]
+    """Of the row of an inquiry what would stand in it again, were the same asked on the same day under another receipt.
+
+    ValueError for a row that does not begin with its receipt.
+    """
+    passing = _passing(receipt)
+    if not row.startswith(passing):
+        raise ValueError("the row is of another receipt, or of another form")
+    return row[len(passing) :]
 
 
 def again(lasting: bytes, receipt: Receipt) -> bytes:

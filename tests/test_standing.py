@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.ledger import Position
+from gateway.record import again, lasting
 from gateway.standing import Stencil, unheard_of
 from resolvers.answers import Receipt
 
@@ -80,3 +81,21 @@ def test_an_answer_that_holds_a_text_of_the_mark_is_not_cut(place: str) -> None:
     ]
     render = answer_of(["id", text])
     assert Stencil.cut(render(receipt(1, then), position(1)), render, mark, at) is None
+
+
+def test_a_row_lasts_but_for_its_receipt_and_time() -> None:
+    first, second = (receipt(n, datetime(2026, 1, 1, 8, 30, n, 1000, tzinfo=UTC)) for n in (1, 2))
+    row = again(b',"day":"2026-01-01","policy":"v"}', first)
+    assert orjson.loads(row) == {
+        "version": 1,
+        "receipt": first.id,
+        "time": "2026-01-01T08:30:01.001+00:00",
+        "day": "2026-01-01",
+        "policy": "v",
+    }
+    assert orjson.loads(again(lasting(row, first), second)) == orjson.loads(row) | {
+        "receipt": second.id,
+        "time": "2026-01-01T08:30:02.001+00:00",
+    }
+    with pytest.raises(ValueError, match="another receipt"):
+        lasting(row, second)
