@@ -42,13 +42,14 @@ def believed(answers: Sequence[SourceAnswer], precedence: Mapping[str, int]) -> 
     return _told_once([_with_basis(answer) for answer in answers], precedence)
 
 
-_ADVERSE = (AdverseRecord, AdverseListing)
+ADVERSE = (AdverseRecord, AdverseListing)
+"""Records that have to rest on one of the three documents."""
 
 
 def _with_basis(answer: SourceAnswer) -> SourceAnswer:
     """The answer, whose records are of one class, without the adverse ones that rest on none of the three documents."""
     records = answer.records
-    if not records or not isinstance(records[0], _ADVERSE):
+    if not records or not isinstance(records[0], ADVERSE):
         return answer
     resting = tuple([record for record in records if _has_basis(record)])
     if len(resting) == len(records):
@@ -57,7 +58,7 @@ def _with_basis(answer: SourceAnswer) -> SourceAnswer:
 
 
 def _has_basis(record: Record) -> bool:
-    return isinstance(record, _ADVERSE) and record.basis_kind is not None
+    return isinstance(record, ADVERSE) and record.basis_kind is not None
 
 
 def _told_once(answers: Sequence[SourceAnswer], precedence: Mapping[str, int]) -> tuple[SourceAnswer, ...]:

@@ -12,7 +12,7 @@ import msgspec
 from strawberry.utils.str_converters import to_camel_case
 
 from connectors.answers import Ask, Fault, FaultCode, Ground, SourceAnswer, SourceInfo
-from connectors.precedence import believed, telling_mask
+from connectors.precedence import ADVERSE, believed, telling_mask
 from gateway.access import LOG_TITLES
 from gateway.alarms import Alarms
 from gateway.bind import BoundLookup, Call
@@ -25,7 +25,7 @@ from policies.catalogue import LIFECYCLE, SECTION_OF, Record, Registration, Sect
 from policies.decision import Decided, Granted, Question
 from policies.evidence import Evidence
 from policies.identifiers import REGISTRATION_NUMBER, IdentifierError, SubjectKey, credit_code
-from policies.obligations import Cut, Filter, Handlers, Setting, cut_of, filters_of, shape
+from policies.obligations import Cut, Handlers, Hides, Setting, cut_of, filters_of, shape
 from policies.outcomes import Denied, Outcome
 from policies.vocabulary import SectionState, SubjectKind
 from resolvers.answers import Reason, SectionAnswer, SourceState, SubjectAnswer, Withheld, cited
@@ -47,9 +47,8 @@ class ShapedSection(msgspec.Struct, frozen=True):
 
 
 class Shaping(msgspec.Struct, frozen=True, kw_only=True):
-    """What hides records of a section and what is cut out of them, with the fields withheld as they are answered."""
+    """What is cut out of the records of a section, with the fields withheld as they are answered."""
 
-    filters: tuple[Filter, ...]
     cut: Cut
     withheld: tuple[Withheld, ...]
     bundle: Bundle
@@ -58,8 +57,9 @@ class Shaping(msgspec.Struct, frozen=True, kw_only=True):
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """What follows from a grant for every subject alike: what sources are asked, and how their records are shaped.
 
-    `held` is the mask of the fields that the records of sources that are asked so can hold at all. `shaping`
-    is an error where an obligation of the grant has no handler: its section is then not given.
+    `held` is the mask of the fields that the records of sources that are asked so can hold at all. `hiding` are the
+    filters of the grant. `shaping` is an error where an obligation has no handler, or one that cannot be made ready:
+    its section is then not given.
     """
 
     setting: Setting
@@ -69,6 +69,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     held: int
     ground: Ground
     may_cache: bool
+    hiding: tuple[Hides, ...]
     shaping: Shaping | Exception
 
     def ask(self, subject: SubjectKey) -> Ask:
@@ -158,6 +159,12 @@ class Shaper:
             "NO_CACHE" in granted.obligations or category.never_stored or subject.kind is SubjectKind.NP
         )
         fields = granted.fields | _identifying(subject, category.code) | telling_mask(section.record)
+        hiding: tuple[Hides, ...] = ()
+        try:
+            hiding = filters_of(setting, self._handlers)
+            shaping: Shaping | Exception = self._shaping(section, setting)
+        except Exception as error:  # noqa: BLE001  # whatever it is, its section alone is not given
+            shaping = error
         return Ready(
             setting=setting,
             section=section,
@@ -166,11 +173,12 @@ class Shaper:
             held=fields | _always_held(section.record),
             ground=_ground(question, granted),
             may_cache=not kept_nowhere,
-            shaping=self._shaping(section, setting),
+            hiding=hiding,
+            shaping=shaping,
         )
 
-    def _shaping(self, section: Section, setting: Setting) -> Shaping | Exception:
-        """What hides records of the section and what is cut out of them: the same for all evidence."""
+    def _shaping(self, section: Section, setting: Setting) -> Shaping:
+        """What is cut out of the records of the section: the same for all evidence. Raises what a handler raises."""
         granted, bundle = setting.granted, setting.bundle
         key = (
             id(bundle),
@@ -183,19 +191,9 @@ class Shaper:
         )
         known = self._shapings.get(key)
         if known is None:
-            try:
-                cut = cut_of(section, setting, self._handlers)
-                known = Shaping(
-                    filters=filters_of(granted.obligations, self._handlers),
-                    cut=cut,
-                    withheld=tuple(
-                        Withheld(to_camel_case(name), code) for name, code in cut.withheld.items()
-                    ),
-                    bundle=bundle,
-                )
-            except Exception as error:  # noqa: BLE001  # whatever it is, its section alone is not given
-                return error
-            self._shapings.put(key, known)
+            cut = cut_of(section, setting, self._handlers)
+            withheld = tuple(Withheld(to_camel_case(name), code) for name, code in cut.withheld.items())
+            known = self._shapings.put(key, Shaping(cut=cut, withheld=withheld, bundle=bundle))
         return known
 
     def subject(
@@ -247,7 +245,8 @@ class Shaper:
             sources, latency, held = LOG_TITLES, _no_latency, ANY
         else:
             held = ANY if merged else ready.held
-            answers = self._believed(answers, sources)
+            if len(answers) > 1 or issubclass(ready.section.record, ADVERSE):
+                answers = self._believed(answers, sources)
         try:
             return _shape(ready, answers, sources, latency, held)
         except Exception as error:  # noqa: BLE001  # whatever a handler raises, its section alone is not given
@@ -357,7 +356,7 @@ def _shape(
     hidden: dict[str, int] = {}
     as_of: datetime | None = None
     for answer in answers:
-        shaped = shape(answer.records, ready.setting, shaping.filters, shaping.cut, held)
+        shaped = shape(answer.records, ready.setting, ready.hiding, shaping.cut, held)
         records += shaped.records
         states.append(_source_state(answer, bool(shaped.records), sources[answer.source], latency))
         for outcome, count in shaped.hidden.items():
@@ -397,7 +396,7 @@ def _shape_of_one(
     held: int,
 ) -> ShapedSection:
     """The usual case: a section that one source answered."""
-    shaped = shape(answer.records, ready.setting, shaping.filters, shaping.cut, held)
+    shaped = shape(answer.records, ready.setting, ready.hiding, shaping.cut, held)
     state = _source_state(answer, bool(shaped.records), sources[answer.source], latency)
     section = SectionAnswer(
         section=ready.section,

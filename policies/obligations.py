@@ -47,60 +47,101 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     today: date
 
 
-Filter = Callable[[Record, Setting], Outcome | None]
+Hides = Callable[[Record], Outcome | None]
+"""Why a record is hidden; None: it is shown."""
+
+Filter = Callable[[Setting], Hides]
+"""An obligation that hides records, made ready for a setting."""
 
 
-def visible(record: Record, setting: Setting) -> Outcome | None:
+def visible(setting: Setting) -> Hides:
     """VISIBLE: only records inside publication or inquiry limit, neither repaired nor withdrawn.
 
     PUBLIC ends at the publication limit, other levels at the inquiry limit. A date that the limit counts
     from and the record lacks hides the record: nobody can know that it may be shown.
     """
     today = setting.today
-    withdrawn, repaired = record.withdrawn_on, record.repaired_on
-    if (withdrawn is not None and withdrawn <= today) or (repaired is not None and repaired <= today):
-        return Outcome.DENY_REPAIRED
-    if isinstance(record, ListRecord) and record.removed_on is not None and record.removed_on <= today:
-        return Outcome.DENY_TIME
-    shown = _published if setting.granted.cell.level is Level.PUBLIC else _inside_inquiry_limit
-    return None if shown(record, setting, today) else Outcome.DENY_TIME
+    is_public = setting.granted.cell.level is Level.PUBLIC
+    in_time = _published(setting) if is_public else _inside_inquiry_limit(setting)
+
+    def hides(record: Record) -> Outcome | None:
+        withdrawn, repaired = record.withdrawn_on, record.repaired_on
+        if (withdrawn is not None and withdrawn <= today) or (repaired is not None and repaired <= today):
+            return Outcome.DENY_REPAIRED
+        if isinstance(record, ListRecord) and record.removed_on is not None and record.removed_on <= today:
+            return Outcome.DENY_TIME
+        return None if in_time(record) else Outcome.DENY_TIME
+
+    return hides
 
 
-def _published(record: Record, setting: Setting, today: date) -> bool:
-    publication = setting.category.publication
-    if publication is Publication.NONE:
-        return False
-    begins, ends = record.public_from, record.public_until
-    if (begins is not None and begins > today) or (ends is not None and ends < today):
-        return False
-    if publication is Publication.SEVERITY:
-        if begins is None or not isinstance(record, AdverseRecord) or record.decided_on is None:
+def _published(setting: Setting) -> Callable[[Record], bool]:
+    today, in_term = setting.today, _in_term(setting)
+
+    def published(record: Record) -> bool:
+        begins, ends = record.public_from, record.public_until
+        if (begins is not None and begins > today) or (ends is not None and ends < today):
             return False
-        # A record whose degree is unknown is published no longer than a minor one.
-        months = setting.bundle.period(record.severity or Severity.MINOR, today).publication_maximum_months
-        return bool(months) and today <= _months_after(record.decided_on, months or 0)
-    if publication is Publication.TERM:
-        until = getattr(record, "valid_until", None)
-        return until is None or today <= until
-    if publication is Publication.UNTIL_PERFORMED:
-        return not (isinstance(record, Commitment) and record.performance is Performance.PERFORMED)
-    return True
+        return in_term(record)
+
+    return published
 
 
-def _inside_inquiry_limit(record: Record, setting: Setting, today: date) -> bool:
-    if not record.COUNTED_FROM:
-        return True
-    months = setting.category.inquiry_months
-    if setting.category.publication is Publication.SEVERITY and isinstance(record, AdverseRecord):
-        of_degree = setting.bundle.period(record.severity or Severity.MINOR, today).inquiry_months
-        months = of_degree if months is None else min(months, of_degree)
-    if months is None:
-        return True
-    for name in record.COUNTED_FROM:
-        day = getattr(record, name)
-        if day is not None:
-            return today <= _months_after(day, months)
-    return False
+def _in_term(setting: Setting) -> Callable[[Record], bool]:
+    """Whether a record is inside the term for which its category is published."""
+    today, bundle = setting.today, setting.bundle
+    match setting.category.publication:
+        case Publication.NONE:
+            return lambda _record: False
+        case Publication.TERM:
+
+            def in_force(record: Record) -> bool:
+                until = getattr(record, "valid_until", None)
+                return until is None or today <= until
+
+            return in_force
+        case Publication.UNTIL_PERFORMED:
+            return lambda record: (
+                not (isinstance(record, Commitment) and record.performance is Performance.PERFORMED)
+            )
+        case Publication.SEVERITY:
+            most = {degree: bundle.period(degree, today).publication_maximum_months for degree in Severity}
+
+            def by_degree(record: Record) -> bool:
+                if not isinstance(record, AdverseRecord):
+                    return False
+                # A record whose degree is unknown is published no longer than a minor one.
+                decided, months = record.decided_on, most[record.severity or Severity.MINOR]
+                if decided is None or record.public_from is None or not months:
+                    return False
+                return today <= _months_after(decided, months)
+
+            return by_degree
+        case _:
+            return lambda _record: True
+
+
+def _inside_inquiry_limit(setting: Setting) -> Callable[[Record], bool]:
+    today, bundle, months = setting.today, setting.bundle, setting.category.inquiry_months
+    of_degree: dict[Severity, int] = {}
+    if setting.category.publication is Publication.SEVERITY:
+        for degree in Severity:
+            limit = bundle.period(degree, today).inquiry_months
+            of_degree[degree] = limit if months is None else min(months, limit)
+
+    def inside(record: Record) -> bool:
+        limit = months
+        if of_degree and isinstance(record, AdverseRecord):
+            limit = of_degree[record.severity or Severity.MINOR]
+        if limit is None or not record.COUNTED_FROM:
+            return True
+        for name in record.COUNTED_FROM:
+            day = getattr(record, name)
+            if day is not None:
+                return today <= _months_after(day, limit)
+        return False
+
+    return inside
 
 
 @lru_cache(maxsize=8192)
@@ -114,16 +155,16 @@ def _months_after(day: date, months: int) -> date:
     return date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
 
 
-def at_issue(record: Record, setting: Setting) -> Outcome | None:
+def at_issue(setting: Setting) -> Hides:
     """RECORD_AT_ISSUE: only the records named in the objection or repair."""
     named = setting.evidence.record_ids or ()
-    return None if record.record_id in named else Outcome.DENY_EVIDENCE
+    return lambda record: None if record.record_id in named else Outcome.DENY_EVIDENCE
 
 
-def own_record(record: Record, setting: Setting) -> Outcome | None:
+def own_record(setting: Setting) -> Hides:
     """OWN_RECORD: only records that the unit provided."""
-    own = record.provider in (setting.caller.unit, setting.caller.unit_name)
-    return None if own else Outcome.DENY_EVIDENCE
+    own = (setting.caller.unit, setting.caller.unit_name)
+    return lambda record: None if record.provider in own else Outcome.DENY_EVIDENCE
 
 
 FILTERS: dict[str, Filter] = {"VISIBLE": visible, "RECORD_AT_ISSUE": at_issue, "OWN_RECORD": own_record}
@@ -251,19 +292,20 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def shape(
-    records: Sequence[Record], setting: Setting, filters: Sequence[Filter], cut: Cut, held: int = -1
+    records: Sequence[Record], setting: Setting, hiding: Sequence[Hides], cut: Cut, held: int = -1
 ) -> Shaped:
     """Filter, cut to the granted fields, mask; marks stay on. Raises whatever a handler raises: then nothing of
     the section may leave.
 
-    `held` is the mask of the fields that the records can hold at all (-1: any). Where nothing that was asked
-    would have to be cut out of them, they leave as they are: no executor reads what was not asked.
+    `hiding` are the filters of this setting. `held` is the mask of the fields that the records can hold at all (-1:
+    any). Where nothing that was asked would have to be cut out of them, they leave as they are: no executor reads
+    what was not asked.
     """
     hidden: dict[str, int] = {}
     kept: list[Record] = []
     for record in records:
-        for hides in filters:
-            outcome = hides(record, setting)
+        for hides in hiding:
+            outcome = hides(record)
             if outcome is not None:
                 hidden[outcome.value] = hidden.get(outcome.value, 0) + 1
                 break
@@ -274,9 +316,10 @@ def shape(
     return Shaped(records=tuple(kept), hidden=hidden, withheld=cut.withheld)
 
 
-def filters_of(obligations: Sequence[str], handlers: Handlers = HANDLERS) -> tuple[Filter, ...]:
+def filters_of(setting: Setting, handlers: Handlers = HANDLERS) -> tuple[Hides, ...]:
     """What hides records. One that has no handler anywhere is a KeyError: it is never passed over."""
-    return tuple(handlers.filters[code] for code in obligations if code not in DISCHARGED_ELSEWHERE)
+    codes = (code for code in setting.granted.obligations if code not in DISCHARGED_ELSEWHERE)
+    return tuple(handlers.filters[code](setting) for code in codes)
 
 
 def cut_of(section: Section, setting: Setting, handlers: Handlers = HANDLERS) -> Cut:

@@ -16,7 +16,7 @@ from gateway.app import create_app
 from gateway.ledger import read_rows
 from policies.bundle import Treatment
 from policies.catalogue import Record
-from policies.obligations import FILTERS, HANDLERS, MASKED, Handlers, Setting, visible
+from policies.obligations import FILTERS, HANDLERS, MASKED, Handlers, Hides, Setting, visible
 from policies.outcomes import Outcome
 
 QUERY = """query($id: SubjectId!) { inquiry(purpose: SUPERVISION, %s evidence: {inspectionPlanNumber: "I-1"}) {
@@ -34,11 +34,20 @@ async def gateway_with(sandbox: Sandbox, folder: Path, handlers: Handlers) -> As
         yield Client(http, url, sandbox, folder)
 
 
-def fails_for_penalties(record: Record, setting: Setting) -> Outcome | None:
+def fails_for_penalties(setting: Setting) -> Hides:
     """A filter with a fault in it, which quotes the record it met."""
-    if setting.category.code == "PENALTY":
+
+    def fails(record: Record) -> Outcome | None:
         raise ArithmeticError(f"cannot judge {record!r}")
-    return visible(record, setting)
+
+    return fails if setting.category.code == "PENALTY" else visible(setting)
+
+
+def never_ready(setting: Setting) -> Hides:
+    """A filter with a fault in it, which shows before it meets any record."""
+    if setting.category.code == "PENALTY":
+        raise ArithmeticError(f"cannot be made ready for {setting.caller!r}")
+    return visible(setting)
 
 
 BROKEN_FILTER = Handlers({**FILTERS, "VISIBLE": fails_for_penalties}, MASKED)
@@ -84,7 +93,7 @@ async def test_a_failing_handler_denies_its_section_alone(
     assert alarm.getMessage().startswith(
         "ALARM: an obligation of PENALTY could not be discharged: ArithmeticError (test_failing_obligation.py:"
     )
-    assert alarm.getMessage().endswith(" fails_for_penalties)")
+    assert alarm.getMessage().endswith(" fails)")
     assert alarm.exc_info is None
     assert "cannot judge" not in caplog.text
     [row] = [orjson.loads(body) for _, body in read_rows(tmp_path / "ledger.sqlite")]
@@ -93,6 +102,24 @@ async def test_a_failing_handler_denies_its_section_alone(
     assert sections["REG_ORG"]["state"] == "HAS"
     assert sections["PENALTY"]["outcome"] == "DENY_OBLIGATION"
     assert "records" not in sections["PENALTY"]
+
+
+async def test_a_handler_that_cannot_be_made_ready_denies_its_section_alone(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with gateway_with(
+        sandbox, tmp_path, Handlers({**FILTERS, "VISIBLE": never_ready}, MASKED)
+    ) as client:
+        subject = subject_of(await client.ask(BUREAU, QUERY % "", ID))
+        assert subject["registration"]["state"] == "HAS"
+        assert (subject["penalties"]["state"], subject["penalties"]["reason"]["code"]) == (
+            "DENIED",
+            "DENY_OBLIGATION",
+        )
+        assert subject["penalties"]["records"] == {"totalCount": 0, "nodes": []}
+        assert await alarms(client) == 1
+    assert "never_ready)" in caplog.text
+    assert "cannot be made ready" not in caplog.text
 
 
 async def test_who_wants_all_or_nothing_gets_nothing(sandbox: Sandbox, tmp_path: Path) -> None:

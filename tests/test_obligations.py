@@ -112,7 +112,7 @@ def setting(
 
 def shaped(of: Setting, *records: Record) -> Shaped:
     cut = cut_of(SECTION_OF[of.category.code, of.kind], of)
-    return shape(records, of, filters_of(of.granted.obligations), cut)
+    return shape(records, of, filters_of(of), cut)
 
 
 def shows(of: Setting, record: Record) -> bool:
@@ -600,7 +600,7 @@ def test_no_cache_keeps_the_answer_nowhere() -> None:
 
 def test_a_filter_that_is_not_there_is_never_passed_over() -> None:
     with pytest.raises(KeyError, match="VISIBLE"):
-        filters_of(("VISIBLE",), Handlers({}, {}))
+        filters_of(setting("PENALTY", Level.FULL), Handlers({}, {}))
 
 
 @pytest.mark.parametrize("code", ["NO_CACHE", "ONE_BY_ONE", "HASHED", *FILTERS])

@@ -17,7 +17,7 @@ from policies.catalogue import Penalty, Record
 from policies.decision import Decided, Question
 from policies.evidence import Evidence
 from policies.identifiers import SubjectKey
-from policies.obligations import HANDLERS, MASKED, Handlers, Setting
+from policies.obligations import HANDLERS, MASKED, Handlers, Hides, Setting
 from policies.outcomes import Outcome
 from policies.vocabulary import BasisKind, Level, SectionState, Severity, SubjectKind
 
@@ -182,8 +182,11 @@ def test_a_failing_mask_gives_nothing_each_time() -> None:
         assert alarms.count == count
 
 
-def fails_on(_record: Record, _setting: Setting) -> Outcome | None:
-    raise ArithmeticError
+def fails_on(_setting: Setting) -> Hides:
+    def fails(_record: Record) -> Outcome | None:
+        raise ArithmeticError
+
+    return fails
 
 
 def test_an_adverse_record_that_rests_on_no_document_is_left_out_and_counted() -> None:
