@@ -32,7 +32,7 @@ class UnpaidError(Exception):
 _OF_ONE_SUBJECT = frozenset({FaultCode.ERROR, FaultCode.GARBAGE, FaultCode.WRONG_SUBJECT})
 """Faults that a single subject of a batch can cause."""
 
-_TICK = 0.01
+TICK = 0.01
 """Seconds by which a timer of the loop may be early."""
 
 
@@ -238,7 +238,7 @@ class Batches:
             middle = len(asked) // 2
             await self._in_parts(call, (asked[:middle], asked[middle:]), until)
             return
-        over = error.fault.code is FaultCode.TIMEOUT and _now() >= until - _TICK
+        over = error.fault.code is FaultCode.TIMEOUT and _now() >= until - TICK
         answer = self._faulty(error)
         for wanted in asked:
             if over and wanted.until > until:

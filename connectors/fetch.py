@@ -297,6 +297,8 @@ class Sources:
         `payer` as for `fetch`. A register's fault is in its answer, never raised; nothing of an answer is kept.
         """
         until = asyncio.get_running_loop().time() + deadline
+        if len(references) == 1:
+            return [await self._look_up(references[0], ground, until, payer)]
         return await asyncio.gather(*(self._look_up(each, ground, until, payer) for each in references))
 
     async def _look_up(

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from connectors.answers import FaultCode, Ground, SourceFaultError
+from connectors.batch import TICK
 from connectors.breaker import Breaker, BreakerState
 from connectors.budget import NO_PARTS, Payers, nobody
 from connectors.conversions import PROVINCE_TIME
@@ -81,7 +82,7 @@ class Source:
             )
 
     async def within(self, until: float, rows: Callable[[], Awaitable[Rows]]) -> Rows:
-        """What `rows` gathers, if it is there by `until` (loop time); raises SourceFaultError.
+        """What `rows` gathers, which ends by `until` (loop time) itself; raises SourceFaultError.
 
         Not called at all while the breaker is open, and never more than `concurrency` at once: whoever
         waits for a place beyond `until` has waited in vain.
@@ -93,14 +94,30 @@ class Source:
         try:
             if self._breaker.state is not BreakerState.CLOSED and self._breaker.refuses(now()):
                 raise self._left_alone()
-            async with asyncio.timeout_at(until), self._slots:
-                return await self._observe(now, rows)
-        except TimeoutError:
-            raise SourceFaultError(FaultCode.TIMEOUT, "no answer in time") from None
+            await self._place(until)
+            try:
+                return await self._observe(now, until, rows)
+            finally:
+                self._slots.release()
         finally:
             self._observed.under_way -= 1
 
-    async def _observe(self, now: Callable[[], float], rows: Callable[[], Awaitable[Rows]]) -> Rows:
+    async def _place(self, until: float) -> None:
+        """Take one of the places; raises SourceFaultError when none is free by `until`."""
+        if not self._slots.locked():
+            await (
+                self._slots.acquire()
+            )  # at once: a timeout around it would cost as much as the rest of the way
+            return
+        try:
+            async with asyncio.timeout_at(until):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise SourceFaultError(FaultCode.TIMEOUT, "no answer in time") from None
+
+    async def _observe(
+        self, now: Callable[[], float], until: float, rows: Callable[[], Awaitable[Rows]]
+    ) -> Rows:
         """What `rows` gathers; the breaker and the record of the source's health learn how it went."""
         begun = now()
         ticket = self._breaker.admit(begun)
@@ -109,16 +126,22 @@ class Source:
         try:
             found = await rows()
         except SourceFaultError as error:
+            spent = now() - begun
+            # The time of those who waited was over before the source had its chance: that says nothing of it.
+            late = error.fault.code is FaultCode.TIMEOUT and now() >= until - TICK
+            if late and not self._had_its_time(spent):
+                self._breaker.abandoned(ticket, now())
+                raise
             self._observed.failed(error.fault.code)
             if not error.asked:
                 self._breaker.abandoned(ticket, now())
-            elif not self._is_away(error, spent=now() - begun):
-                self._breaker.succeeded(ticket)
+            elif self._is_away(error, spent):
+                self._breaker.failed(ticket, now(), lost=spent, pause=error.pause)
             else:
-                self._breaker.failed(ticket, now(), lost=now() - begun, pause=error.pause)
+                self._breaker.succeeded(ticket)
             raise
         except BaseException as error:
-            # Cancelled: nobody waits any more, or the time of those who waited is over; the source had its chance or not.
+            # Cancelled: nobody waits any more; the source had its chance or not.
             if isinstance(error, asyncio.CancelledError) and self._had_its_time(now() - begun):
                 self._observed.failed(FaultCode.TIMEOUT)
                 self._breaker.failed(ticket, now(), lost=now() - begun)
@@ -133,7 +156,7 @@ class Source:
         self._observed.not_asked += 1
         return SourceFaultError(FaultCode.DOWN, "not asked: it failed before")
 
-    def _is_away(self, error: SourceFaultError, *, spent: float) -> bool:
+    def _is_away(self, error: SourceFaultError, spent: float) -> bool:
         """Whether a fault says that the source cannot answer now, whatever it is asked."""
         match error.fault.code:
             case FaultCode.DOWN:
@@ -158,8 +181,9 @@ class Source:
     ) -> Rows:
         """The rows that one request brings; raises SourceFaultError.
 
-        Each try is paid by who waits for it then (`payers`), whether or not they have money left. A read that found the source away is tried again as often as its file allows, after a pause that
-        differs from call to call, if there is time for it before `until` (loop time).
+        Each try is paid by who waits for it then (`payers`), whether or not they have money left. A read that found
+        the source away is tried again as often as its file allows, after a pause that differs from call to call, if
+        there is time for it before `until` (loop time).
         """
         now = asyncio.get_running_loop().time
         left = self.file.retries if idempotent else 0
@@ -214,7 +238,8 @@ class Source:
             )
         parts = await self._rate.turn(until, at, payers) if self._rate.bounded else NO_PARTS
         try:
-            async with asyncio.timeout(self.file.timeout_seconds):
+            now = asyncio.get_running_loop().time()
+            async with asyncio.timeout_at(min(until, now + self.file.timeout_seconds)):
                 return await question.rows(asked, ground, idempotent=idempotent, until=until)
         except TimeoutError:
             raise SourceFaultError(FaultCode.TIMEOUT, "no answer in time") from None
