@@ -163,6 +163,8 @@ class River:
         extensions = _extensions(policy, call, judgement, receipt, position)
         found = msgspec.structs.replace(context, inquiry=inquiry)
         answered = self._respond(prepared, operation, variables, found, extensions, seen)
+        if not self._standings.comes_again(operation.body):
+            return answered
         held = held_for(call, judgement, subjects, sources)
         if held is not None and not answered.failures:
             stencil = _stencil(prepared, variables, found, answered, policy, call, judgement)

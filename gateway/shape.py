@@ -158,7 +158,10 @@ class Shaper:
         kept_nowhere = (
             "NO_CACHE" in granted.obligations or category.never_stored or subject.kind is SubjectKind.NP
         )
-        fields = granted.fields | _identifying(subject, category.code) | telling_mask(section.record)
+        # All that the grant gives, whatever was asked of it: a source sends no less for fewer fields, and inquiries that
+        # differ in what they select share its answer.
+        given = granted.cell.fields
+        fields = given | _identifying(subject, category.code) | telling_mask(section.record)
         hiding: tuple[Hides, ...] = ()
         try:
             hiding = filters_of(setting, self._handlers)

@@ -9,10 +9,9 @@ No answer stands that hangs on more than that: on an artefact or a register, whi
 a search, a count or the log; or on what no source left to be kept. A quota changes nothing: it counts a subject once a day.
 """
 
-import re
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Self
 
@@ -52,13 +51,27 @@ class Stencil(msgspec.Struct, frozen=True):
         marks = _texts(mark, at)
         if any(text in answered for text in marks):
             return None
-        pieces = re.split(b"(%b)" % b"|".join(map(re.escape, marks)), render(mark, at))
-        return cls(tuple(marks.index(piece) if piece in marks else piece for piece in pieces))
+        parts: list[bytes | int] = [render(mark, at)]
+        for number, text in enumerate(marks):
+            parts = [piece for part in parts for piece in _divided(part, text, number)]
+        return cls(tuple(parts))
 
     def filled(self, receipt: Receipt, position: Position) -> bytes:
         """The answer under this receipt."""
         texts = _texts(receipt, position)
         return b"".join([texts[part] if type(part) is int else part for part in self.parts])  # type: ignore[misc]
+
+
+def _divided(part: bytes | int, mark: bytes, number: int) -> Iterator[bytes | int]:
+    """A part with the number in place of each mark in it."""
+    if isinstance(part, int):
+        yield part
+        return
+    first, *others = part.split(mark)
+    yield first
+    for other in others:
+        yield number
+        yield other
 
 
 def unheard_of(receipt: Receipt) -> tuple[Receipt, Position]:
@@ -96,14 +109,25 @@ class Standings:
 
     def __init__(self, size: int = 4_000) -> None:
         self._recent: Recent[bytes, Standing] = Recent(size)
+        self._came: Recent[int, bool] = Recent(4 * size)
 
     def __len__(self) -> int:
         return len(self._recent)
 
+    def comes_again(self, body: bytes) -> bool:
+        """Whether this request came before: what comes once costs more to remember than it saves."""
+        if not 0 < len(body) <= MOST_BYTES:
+            return False
+        # Two that share a number are remembered one time too early.
+        number = hash(body)
+        if self._came.get(number):
+            return True
+        self._came.put(number, True)
+        return False
+
     def remember(self, body: bytes, standing: Standing) -> None:
         """Keep an inquiry by the request that it came in, in place of one that another caller sent alike."""
-        if 0 < len(body) <= MOST_BYTES:
-            self._recent.put(body, standing)
+        self._recent.put(body, standing)
 
     def __contains__(self, body: bytes) -> bool:
         """Whether some caller's inquiry came in this request."""

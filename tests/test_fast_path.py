@@ -738,8 +738,9 @@ batch = 10
 idempotent = true
 fields = { record_id = "key", name = "name", credit_code = "key" }
 """
-TOLD = REGISTRY.replace('"{subjects.value}"', '"{subjects.value}", why = "{ground.purpose}"')
-NAME = """query Look($id: SubjectId!, $purpose: Purpose!) { inquiry(purpose: $purpose) { subject(id: $id) {
+TOLD = REGISTRY.replace('"{subjects.value}"', '"{subjects.value}", why = "{ground.matter}"')
+NAME = """query Look($id: SubjectId!, $purpose: Purpose!, $evidence: Evidence) {
+  inquiry(purpose: $purpose, evidence: $evidence) { subject(id: $id) {
   ... on Organisation { registration { state reason { code } record { name } } } } } }"""
 
 
@@ -794,17 +795,23 @@ class Registering:
     http: httpx.AsyncClient
     sources: LiveSources
 
-    def body(self, code: str, purpose: str) -> dict[str, Any]:
-        return {"query": NAME, "variables": {"id": _of(code), "purpose": purpose}}
+    def body(self, code: str, purpose: str, matter: str | None = None) -> dict[str, Any]:
+        evidence = None if matter is None else {"applicationNumber": matter}
+        return {"query": NAME, "variables": {"id": _of(code), "purpose": purpose, "evidence": evidence}}
 
-    async def registration(self, who: str, code: str, purpose: str = "PUBLIC_VIEW") -> dict[str, Any]:
+    async def registration(
+        self, who: str, code: str, purpose: str = "PUBLIC_VIEW", matter: str | None = None
+    ) -> dict[str, Any]:
         headers = {"authorization": f"Bearer {self.world.token(who, 0)}"}
-        answer = await self.http.post(f"{self.url}/graphql", json=self.body(code, purpose), headers=headers)
+        body = self.body(code, purpose, matter)
+        answer = await self.http.post(f"{self.url}/graphql", json=body, headers=headers)
         found: dict[str, Any] = answer.json()["data"]["inquiry"]["subject"]["registration"]
         return found
 
-    def asks(self, who: str, code: str, purpose: str = "PUBLIC_VIEW") -> asyncio.Task[dict[str, Any]]:
-        return asyncio.create_task(self.registration(who, code, purpose))
+    def asks(
+        self, who: str, code: str, purpose: str = "PUBLIC_VIEW", matter: str | None = None
+    ) -> asyncio.Task[dict[str, Any]]:
+        return asyncio.create_task(self.registration(who, code, purpose, matter))
 
     async def waiting(self, asks: int) -> None:
         """Return when so many asks of the source are not answered yet."""
@@ -851,6 +858,24 @@ async def registering(
 
 def _named(code: str) -> dict[str, Any]:
     return {"state": "HAS", "reason": None, "record": {"name": f"name of {code}"}}
+
+
+async def test_inquiries_that_differ_in_what_they_select_share_an_answer(
+    world: World, tmp_path: Path
+) -> None:
+    kept = REGISTRY.replace("[[lookup]]", "[[lookup]]\ncache_seconds = 600")
+    async with registering(world, tmp_path, kept) as gateway:
+        gateway.registry.let_through()
+        assert await gateway.registration("public", numbered(1)) == _named(numbered(1))
+        answer = await gateway.http.post(
+            f"{gateway.url}/graphql",
+            json=gateway.body(numbered(1), "PUBLIC_VIEW")
+            | {"query": NAME.replace("{ name }", "{ creditCode }")},
+            headers={"authorization": f"Bearer {world.token('public', 0)}"},
+        )
+        registration = answer.json()["data"]["inquiry"]["subject"]["registration"]
+        assert registration["record"] == {"creditCode": numbered(1)}
+    assert len(gateway.registry.calls) == 1
 
 
 async def test_a_caller_that_hangs_up_ends_no_call_of_others(world: World, tmp_path: Path) -> None:
@@ -941,13 +966,13 @@ async def test_a_call_is_shared_only_where_its_source_is_not_told_the_ground(
 ) -> None:
     async with registering(world, tmp_path, TOLD if told else REGISTRY) as gateway:
         await gateway.occupied()
-        both = [gateway.asks("clean", CLEAN, purpose) for purpose in ("PUBLIC_VIEW", "SELF")]
+        both = [gateway.asks("clean", CLEAN, matter=matter) for matter in ("A-1", "A-2")]
         await gateway.waiting(3 if told else 2)
         gateway.registry.let_through()
         assert await asyncio.gather(*both) == [_named(CLEAN)] * 2
         asked = gateway.registry.calls[1:]
     assert [call["keys"] for call in asked] == [[CLEAN]] * (2 if told else 1)
-    assert {call.get("why") for call in asked} == ({"PUBLIC_VIEW", "SELF"} if told else {None})
+    assert {call.get("why") for call in asked} == ({"A-1", "A-2"} if told else {None})
 
 
 LICENCES = REGISTRY.replace('"REG_ORG"', '"LICENCE"').replace(
