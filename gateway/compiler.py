@@ -85,7 +85,7 @@ MOST_RENDERED: Final = 400
 """Fields of the largest tree that becomes source: about 10 ms of Python's own compiler."""
 
 
-MOST_KEPT: Final = 8
+MOST_KEPT: Final = 2
 """Selections of one subject whose bytes are kept with it; the oldest goes first."""
 
 KEEPING: Final = "CreditSubject"

@@ -30,6 +30,9 @@ from resolvers.answers import Receipt
 MOST_BYTES: Final = 8_192
 """The longest request whose answer is remembered."""
 
+MOST_ANSWERED: Final = 16_384
+"""The longest answer that is remembered, in bytes."""
+
 
 class Stencil(msgspec.Struct, frozen=True):
     """The bytes of an answer, open where its receipt and its place in the ledger stand.
@@ -46,10 +49,10 @@ class Stencil(msgspec.Struct, frozen=True):
         """The stencil of what was `answered`, which `render` writes under any receipt.
 
         It is written once more under a receipt that nobody has heard of: where that stands, a receipt stands. None
-        where the answer holds a text of it.
+        where the answer holds a text of it, or is longer than is remembered.
         """
         marks = _texts(mark, at)
-        if any(text in answered for text in marks):
+        if len(answered) > MOST_ANSWERED or any(text in answered for text in marks):
             return None
         parts: list[bytes | int] = [render(mark, at)]
         for number, text in enumerate(marks):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.ledger import Position
 from gateway.record import again, lasting
-from gateway.standing import Stencil, unheard_of
+from gateway.standing import MOST_ANSWERED, Stencil, unheard_of
 from resolvers.answers import Receipt
 
 PLACES = ("id", "time", "position", "hash")
@@ -81,6 +81,15 @@ def test_an_answer_that_holds_a_text_of_the_mark_is_not_cut(place: str) -> None:
     ]
     render = answer_of(["id", text])
     assert Stencil.cut(render(receipt(1, then), position(1)), render, mark, at) is None
+
+
+def test_a_long_answer_is_not_remembered() -> None:
+    then = datetime(2026, 1, 1, tzinfo=UTC)
+    for length, kept in ((MOST_ANSWERED - 200, True), (MOST_ANSWERED, False)):
+        render = answer_of(["id", "x" * length])
+        first = receipt(1, then)
+        stencil = Stencil.cut(render(first, position(1)), render, *unheard_of(first))
+        assert (stencil is not None) is kept
 
 
 def test_a_row_lasts_but_for_its_receipt_and_time() -> None:
