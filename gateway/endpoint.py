@@ -110,7 +110,6 @@ class GraphQLEndpoint:
 
         `tell` is called with the reply, once the inquiry is recorded.
         """
-
         if not self._river.knows(body):
             return False
         try:

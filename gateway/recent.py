@@ -31,6 +31,10 @@ class Recent(Generic[K, V]):
             self._values.move_to_end(key)
         return value
 
+    def forget_all(self) -> None:
+        """Keep nothing any longer."""
+        self._values.clear()
+
     def put(self, key: K, value: V) -> V:
         """Keep a value, and give it back."""
         self._values[key] = value

@@ -163,7 +163,7 @@ class River:
         extensions = _extensions(policy, call, judgement, receipt, position)
         found = msgspec.structs.replace(context, inquiry=inquiry)
         answered = self._respond(prepared, operation, variables, found, extensions, seen)
-        if not self._standings.comes_again(operation.body):
+        if not self._standings.comes_again(operation.body, policy, sources, today):
             return answered
         held = held_for(call, judgement, subjects, sources)
         if held is not None and not answered.failures:
@@ -171,9 +171,6 @@ class River:
             if stencil is not None:
                 standing = Standing(
                     caller=caller,
-                    policy=policy,
-                    sources=sources,
-                    today=today,
                     held=held,
                     purpose=call.purpose,
                     row=lasting(row, receipt),
@@ -191,12 +188,12 @@ class River:
 
         `tell` is called when it is recorded, with the answer or with why there is none.
         """
-        now = self._clock()
+        policy, now = self.policy, self._clock()
         today = now.astimezone(PROVINCE_TIME).date()
-        standing = self._standings.find(caller, body, self.policy, self._sources.now, today)
+        standing = self._standings.find(caller, body, policy, self._sources.now, today)
         if standing is None:
             return False
-        receipt = Receipt(str(uuid.uuid4()), now, standing.policy.bundle.hash, standing.purpose)
+        receipt = Receipt(str(uuid.uuid4()), now, policy.bundle.hash, standing.purpose)
 
         def recorded(place: Position | LedgerFailure) -> None:
             if isinstance(place, LedgerFailure):

@@ -92,15 +92,9 @@ def _texts(receipt: Receipt, position: Position) -> tuple[bytes, bytes, bytes, b
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """An inquiry with everything that its answer follows from.
-
-    `row` is what lasts of its row in the ledger, `answer` is what lasts of its answer.
-    """
+    """An inquiry: who asked, what its sources keep, what lasts of its row in the ledger and of its answer."""
 
     caller: Caller
-    policy: Policy
-    sources: Sources
-    today: date
     held: Held
     purpose: str
     row: bytes
@@ -108,17 +102,21 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standings:
-    """The last `size` inquiries whose answers may stand."""
+    """The last `size` inquiries whose answers may stand, all under one policy, the same sources, on one day: whatever
+    comes under another lets all of them fall, so that nothing of an old policy is held.
+    """
 
     def __init__(self, size: int = 4_000) -> None:
         self._recent: Recent[bytes, Standing] = Recent(size)
         self._came: Recent[int, bool] = Recent(4 * size)
+        self._under: tuple[Policy, Sources, date] | None = None
 
     def __len__(self) -> int:
         return len(self._recent)
 
-    def comes_again(self, body: bytes) -> bool:
-        """Whether this request came before: what comes once costs more to remember than it saves."""
+    def comes_again(self, body: bytes, policy: Policy, sources: Sources, today: date) -> bool:
+        """Whether this request, answered under these, came before: one that comes once costs more than it saves."""
+        self._stand_under(policy, sources, today)
         if not 0 < len(body) <= MOST_BYTES:
             return False
         # Two that share a number are remembered one time too early.
@@ -129,28 +127,28 @@ class Standings:
         return False
 
     def remember(self, body: bytes, standing: Standing) -> None:
-        """Keep an inquiry by the request that it came in, in place of one that another caller sent alike."""
+        """Keep an inquiry by the request that `comes_again`, in place of one that another caller sent alike."""
         self._recent.put(body, standing)
 
     def __contains__(self, body: bytes) -> bool:
         """Whether some caller's inquiry came in this request."""
         return len(body) <= MOST_BYTES and body in self._recent
 
+    def _stand_under(self, policy: Policy, sources: Sources, today: date) -> None:
+        under = self._under
+        if under is None or under[0] is not policy or under[1] is not sources or under[2] != today:
+            self._under = policy, sources, today
+            self._recent.forget_all()
+
     def find(
         self, caller: Caller, body: bytes, policy: Policy, sources: Sources, today: date
     ) -> Standing | None:
         """The inquiry of this request, if its answer is what it was; None: nobody knows."""
+        self._stand_under(policy, sources, today)
         standing = self._recent.get(body)
-        if (
-            standing is not None
-            and standing.caller is caller
-            and standing.policy is policy
-            and standing.sources is sources
-            and standing.today == today
-            and sources.holds(standing.held)
-        ):
-            return standing
-        return None
+        if standing is None or standing.caller is not caller or not sources.holds(standing.held):
+            return None
+        return standing
 
 
 def held_for(call: Call, judgement: Judgement, subjects: Subjects, sources: Sources) -> Held | None:

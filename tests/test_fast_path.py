@@ -524,7 +524,7 @@ async def test_the_questions_differ_in_what_they_get(world: World) -> None:
 
 async def test_a_warm_gateway_answers_as_a_cold_one(world: World) -> None:
     async with world.gateway() as warm:
-        await warm.agrees([*FIRST, *FIRST, *FIRST, *SECOND, *FIRST, *SECOND, *SECOND, *SECOND])
+        await warm.agrees([*FIRST, *FIRST, *_TODAY, *_TODAY, *SECOND, *FIRST, *SECOND, *SECOND, *SECOND])
         # It is warm indeed: subjects that were shaped once came again, and so did whole answers.
         assert len(warm.reload._river._shaper._subjects) > len(FIRST) // 4
         assert warm.stood >= 4
@@ -638,6 +638,11 @@ async def test_another_policy_makes_it_fall(world: World) -> None:
         stood = warm.stood
         assert await warm.answer(replace(step, policy="second")) == under_second
         assert warm.stood == stood
+        # Nothing of the old policy is held any longer.
+        standings = warm.reload._river._standings
+        assert standings._under is not None
+        assert standings._under[0] is warm.reload._river.policy
+        assert len(standings) == 0
 
 
 async def test_what_its_sources_no_longer_keep_makes_it_fall(world: World) -> None:
