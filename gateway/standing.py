@@ -14,8 +14,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Self
+from weakref import ref
 
 import msgspec
+from strawberry import Schema
 
 from connectors.fetch import Held, Sources
 from gateway.bind import Call
@@ -109,7 +111,8 @@ class Standings:
     def __init__(self, size: int = 4_000) -> None:
         self._recent: Recent[bytes, Standing] = Recent(size)
         self._came: Recent[int, bool] = Recent(4 * size)
-        self._under: tuple[Policy, Sources, date] | None = None
+        # Known by what belongs to it alone, and not held: an old policy goes when the last inquiry under it is over.
+        self._under: tuple[ref[Schema], ref[Sources], date] | None = None
 
     def __len__(self) -> int:
         return len(self._recent)
@@ -136,8 +139,8 @@ class Standings:
 
     def _stand_under(self, policy: Policy, sources: Sources, today: date) -> None:
         under = self._under
-        if under is None or under[0] is not policy or under[1] is not sources or under[2] != today:
-            self._under = policy, sources, today
+        if under is None or under[0]() is not policy.schema or under[1]() is not sources or under[2] != today:
+            self._under = ref(policy.schema), ref(sources), today
             self._recent.forget_all()
 
     def find(

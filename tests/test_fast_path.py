@@ -641,7 +641,7 @@ async def test_another_policy_makes_it_fall(world: World) -> None:
         # Nothing of the old policy is held any longer.
         standings = warm.reload._river._standings
         assert standings._under is not None
-        assert standings._under[0] is warm.reload._river.policy
+        assert standings._under[0]() is warm.reload._river.policy.schema
         assert len(standings) == 0
 
 
