@@ -152,29 +152,28 @@ class Lookup:
 
     async def _ask(self, take: Take, until: float) -> list[SourceAnswer]:
         """The source's own answers to the asks of one call."""
-        wanted: Sequence[Wanted] = ()
-        asks: Sequence[Ask] = ()
-        owned: Sequence[Sequence[Row]] = ()
-        number = self._kept.number
-
-        async def rows() -> Rows:
-            nonlocal wanted, asks, owned, number
-            wanted, number = take(), self._kept.number
-            asks = [each.ask for each in wanted]
-            payers: Payers = nobody
-            if self._source.is_paid_by_units:
-                self._require_money(wanted)
-                payers = partial(_payers, wanted)
-            found = await self._rows(asks, until, payers)
-            owned = self._owned(found.rows, asks)
-            return found
-
-        found = await self._source.within(until, rows)
-        answers = [self._answer(ask, rows, found.as_of) for ask, rows in zip(asks, owned, strict=True)]
+        asking = _Asking(self, take, until)
+        found = await self._source.within(until, asking.rows)
+        answers = [
+            self._answer(ask, rows, found.as_of) for ask, rows in zip(asking.asks, asking.owned, strict=True)
+        ]
         if self._keeps:
-            for each, answer in zip(wanted, answers, strict=True):
-                self._kept.keep(each.ask, each.key, answer, number)
+            for each, answer in zip(asking.wanted, answers, strict=True):
+                self._kept.keep(each.ask, each.key, answer, asking.number)
         return answers
+
+    async def rows_of(self, asking: "_Asking") -> Rows:
+        """What a call that may start now brings; the call is closed, and learns whose each row is."""
+        wanted, asking.number = asking.take(), self._kept.number
+        asks = [each.ask for each in wanted]
+        asking.wanted, asking.asks = wanted, asks
+        payers: Payers = nobody
+        if self._source.is_paid_by_units:
+            self._require_money(wanted)
+            payers = partial(_payers, wanted)
+        found = await self._rows(asks, asking.until, payers)
+        asking.owned = self._owned(found.rows, asks)
+        return found
 
     def _require_money(self, wanted: Sequence[Wanted]) -> None:
         """Raise UnpaidError where some of what is wanted is not paid for, SourceFaultError where none of it is."""
@@ -243,6 +242,26 @@ class Lookup:
     def _faulty(self, error: SourceFaultError) -> SourceAnswer:
         _log.info("source %s, %s: %s", self.source_id, self.file.category, error)
         return SourceAnswer(self.source_id, fault=error.fault)
+
+
+class _Asking:
+    """A call from its start on: what it asks for, and the rows of each ask. `number` is of the last change before it."""
+
+    __slots__ = ("_lookup", "asks", "number", "owned", "take", "until", "wanted")
+
+    wanted: Sequence[Wanted]
+    asks: Sequence[Ask]
+    owned: Sequence[Sequence[Row]]
+    number: int
+
+    def __init__(self, lookup: Lookup, take: Take, until: float) -> None:
+        self._lookup = lookup
+        self.take = take
+        self.until = until
+
+    async def rows(self) -> Rows:
+        """The rows of all that is asked for; raises SourceFaultError, UnpaidError."""
+        return await self._lookup.rows_of(self)
 
 
 def _picked(names: Sequence[str]) -> Callable[[Ground], tuple[str | None, ...]] | None:

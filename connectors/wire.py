@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -196,14 +197,7 @@ class HttpQuestion:
     ) -> Rows:
         wire = self._wire
         asked_at = wire.clock()
-
-        def build() -> Outgoing:
-            request = self.template.prepare(asked, ground, wire.clock(), held)
-            if wire.file.deadline_header is not None:
-                left = min(until - asyncio.get_running_loop().time(), wire.file.timeout_seconds)
-                request.headers[wire.file.deadline_header] = str(max(int(left * 1000), 0))
-            return request
-
+        build = partial(self._request, asked, ground, held, until)
         reply = await exchange(wire.transport, build, idempotent=idempotent, limit=wire.file.max_body_bytes)
         try:
             return open_envelope(reply, wire.file.envelope, asked_at, wire.file.sealing, held)
@@ -211,6 +205,14 @@ class HttpQuestion:
             if error.busy:
                 error.pause = _wished_pause(reply.headers.get("retry-after"), asked_at)
             raise
+
+    def _request(self, asked: Mapping[str, Any], ground: Ground, held: Held, until: float) -> Outgoing:
+        wire = self._wire
+        request = self.template.prepare(asked, ground, wire.clock(), held)
+        if wire.file.deadline_header is not None:
+            left = min(until - asyncio.get_running_loop().time(), wire.file.timeout_seconds)
+            request.headers[wire.file.deadline_header] = str(max(int(left * 1000), 0))
+        return request
 
 
 def _wished_pause(retry_after: str | None, now: datetime) -> float | None:

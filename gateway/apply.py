@@ -1,7 +1,6 @@
 """Applying: a measure that a unit takes is checked against its own inquiry and recorded, refused ones too."""
 
 import asyncio
-import uuid
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
@@ -11,6 +10,7 @@ from gateway.bind import Applying
 from gateway.errors import Code, GatewayError
 from gateway.history import RECORDED, History, HistoryFailure
 from gateway.ledger import Ledger, LedgerFailure, keyed_hash
+from gateway.random_id import random_id
 from gateway.shape import reason_of
 from policies.application import Application, past_inquiry, refuse_application
 from policies.bundle import Bundle
@@ -35,7 +35,7 @@ class Applications:
 
         Raises LEDGER_UNAVAILABLE or HISTORY_UNAVAILABLE when it cannot be recorded or checked.
         """
-        receipt = ApplicationReceipt(str(uuid.uuid4()), now, applying.inquiry, applying.measure, bundle.hash)
+        receipt = ApplicationReceipt(random_id(), now, applying.inquiry, applying.measure, bundle.hash)
         subject = keyed_hash(self._key, applying.subject.hash_input)
         try:
             async with self._one_at_a_time:

@@ -11,12 +11,14 @@ from collections.abc import MutableMapping
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
+from uvicorn.server import ServerState
 
 from gateway.endpoint import GraphQLEndpoint, RawHeaders, Reply
 
@@ -68,10 +70,39 @@ class _Exchange:
         return {"type": "http.request", "body": self.body, "more_body": False}
 
 
+class _Outbox:
+    """The answers of one turn of the loop, which leave together at its end.
+
+    Whoever reads the first is then still awake for the last, and the kernel has nobody to wake between them.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._held: list[tuple[asyncio.Transport, bytes]] = []
+
+    def put(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Send this at the end of the turn."""
+        if not self._held:
+            self._loop.call_soon(self.send)
+        self._held.append((transport, data))
+
+    def send(self) -> None:
+        """Send what is there."""
+        held, self._held = self._held, []
+        for transport, data in held:
+            if not transport.is_closing():
+                transport.write(data)
+
+
+_OUTBOXES: Final[WeakKeyDictionary[ServerState, _Outbox]] = WeakKeyDictionary()
+"""One for each server."""
+
+
 class LeanProtocol(HttpToolsProtocol):
     """uvicorn's protocol for an application whose `graphql` is the endpoint at `/graphql`."""
 
     _endpoint: GraphQLEndpoint
+    _outbox: _Outbox
     _defaults: tuple[object, bytes] = ((), b"")
     """uvicorn's own header fields, and as they are sent; it makes new ones each second."""
     _coming: _Exchange | None = None
@@ -81,6 +112,7 @@ class LeanProtocol(HttpToolsProtocol):
         """Take a new connection."""
         super().connection_made(transport)
         self._endpoint = self.app.graphql
+        self._outbox = _OUTBOXES.setdefault(self.server_state, _Outbox(self.loop))
 
     def on_message_begin(self) -> None:
         """Start a request; uvicorn's scope for it is made when it turns out to be needed."""
@@ -149,6 +181,21 @@ class LeanProtocol(HttpToolsProtocol):
         if exchange is not None and not self.transport.is_closing():
             self._hand_back(exchange.body)
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, after the answers before it."""
+        self._outbox.send()
+        super().send_400_response(msg)
+
+    def shutdown(self) -> None:
+        """Close when what is under way has been answered."""
+        self._outbox.send()
+        super().shutdown()
+
+    def eof_received(self) -> None:
+        """Close after the answers to a client that sends no more."""
+        self._outbox.send()
+        super().eof_received()
+
     async def _answer(self, exchange: _Exchange) -> None:
         reply = await self._endpoint.reply("POST", exchange.headers, b"", exchange.receive)
         if self.flow.write_paused and not exchange.disconnected:
@@ -160,8 +207,9 @@ class LeanProtocol(HttpToolsProtocol):
         if not exchange.disconnected:
             if _CLOSE in reply.headers:
                 exchange.keep_alive = False
-            self.transport.write(self._head(reply, exchange.keep_alive) + reply.body)
+            self._outbox.put(self.transport, self._head(reply, exchange.keep_alive) + reply.body)
             if not exchange.keep_alive:
+                self._outbox.send()
                 self.transport.close()
             self.on_response_complete()
         self._endpoint.sent(reply, perf_counter() - exchange.begun)

@@ -5,7 +5,6 @@ leave as `GatewayError` by the one door in `gateway.app`.
 """
 
 import asyncio
-import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -34,6 +33,7 @@ from gateway.overview import Overviews, fetch_overviews
 from gateway.plan import Prepared
 from gateway.policy import Policy, permissions
 from gateway.quota import Quotas
+from gateway.random_id import random_id
 from gateway.record import Rows, again, lasting
 from gateway.shape import Shaper, after_shaping, denials
 from gateway.standing import Standing, Standings, Stencil, held_for, unheard_of
@@ -134,7 +134,7 @@ class River:
         judgement = await judge(
             table, caller, call, self._decisions, self._artefacts, sources, self._quotas, self._deadline
         )
-        receipt = Receipt(str(uuid.uuid4()), now, policy.bundle.hash, call.purpose)
+        receipt = Receipt(random_id(), now, policy.bundle.hash, call.purpose)
         if judgement.refuses(call):
             raise await self._refused(policy, prepared, receipt, call, caller, operation, judgement)
         # fetch and shape: granted sections and fields alone; obligations after every cache
@@ -193,7 +193,7 @@ class River:
         standing = self._standings.find(caller, body, policy, self._sources.now, today)
         if standing is None:
             return False
-        receipt = Receipt(str(uuid.uuid4()), now, policy.bundle.hash, standing.purpose)
+        receipt = Receipt(random_id(), now, policy.bundle.hash, standing.purpose)
 
         def recorded(place: Position | LedgerFailure) -> None:
             if isinstance(place, LedgerFailure):

@@ -10,7 +10,6 @@ a search, a count or the log; or on what no source left to be kept. A quota chan
 """
 
 import secrets
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, Self
@@ -25,6 +24,7 @@ from gateway.gather import Subjects
 from gateway.judge import Judgement
 from gateway.ledger import Position
 from gateway.policy import Policy
+from gateway.random_id import random_id
 from gateway.recent import Recent
 from policies.caller import Caller
 from resolvers.answers import Receipt
@@ -84,7 +84,7 @@ def unheard_of(receipt: Receipt) -> tuple[Receipt, Position]:
     days, microseconds = secrets.randbelow(300_000), secrets.randbelow(86_400_000_000)
     time = datetime(1, 1, 1, tzinfo=UTC) + timedelta(days=days, microseconds=microseconds)
     position = Position(10**17 + secrets.randbelow(10**17), secrets.token_hex(32))
-    return msgspec.structs.replace(receipt, id=str(uuid.uuid4()), time=time), position
+    return msgspec.structs.replace(receipt, id=random_id(), time=time), position
 
 
 def _texts(receipt: Receipt, position: Position) -> tuple[bytes, bytes, bytes, bytes]:

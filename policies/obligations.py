@@ -89,36 +89,43 @@ def _published(setting: Setting) -> Callable[[Record], bool]:
 
 def _in_term(setting: Setting) -> Callable[[Record], bool]:
     """Whether a record is inside the term for which its category is published."""
-    today, bundle = setting.today, setting.bundle
     match setting.category.publication:
         case Publication.NONE:
             return lambda _record: False
         case Publication.TERM:
-
-            def in_force(record: Record) -> bool:
-                until = getattr(record, "valid_until", None)
-                return until is None or today <= until
-
-            return in_force
+            return _in_force(setting.today)
         case Publication.UNTIL_PERFORMED:
             return lambda record: (
                 not (isinstance(record, Commitment) and record.performance is Performance.PERFORMED)
             )
         case Publication.SEVERITY:
-            most = {degree: bundle.period(degree, today).publication_maximum_months for degree in Severity}
-
-            def by_degree(record: Record) -> bool:
-                if not isinstance(record, AdverseRecord):
-                    return False
-                # A record whose degree is unknown is published no longer than a minor one.
-                decided, months = record.decided_on, most[record.severity or Severity.MINOR]
-                if decided is None or record.public_from is None or not months:
-                    return False
-                return today <= _months_after(decided, months)
-
-            return by_degree
+            return _by_degree(setting)
         case _:
             return lambda _record: True
+
+
+def _in_force(today: date) -> Callable[[Record], bool]:
+    def in_force(record: Record) -> bool:
+        until = getattr(record, "valid_until", None)
+        return until is None or today <= until
+
+    return in_force
+
+
+def _by_degree(setting: Setting) -> Callable[[Record], bool]:
+    today, bundle = setting.today, setting.bundle
+    most = {degree: bundle.period(degree, today).publication_maximum_months for degree in Severity}
+
+    def by_degree(record: Record) -> bool:
+        if not isinstance(record, AdverseRecord):
+            return False
+        # A record whose degree is unknown is published no longer than a minor one.
+        decided, months = record.decided_on, most[record.severity or Severity.MINOR]
+        if decided is None or record.public_from is None or not months:
+            return False
+        return today <= _months_after(decided, months)
+
+    return by_degree
 
 
 def _inside_inquiry_limit(setting: Setting) -> Callable[[Record], bool]:

@@ -9,8 +9,10 @@ from typing import Any
 import hypothesis
 import pytest
 import pytest_asyncio
-from service import Client, gateway
+from service import Client
+from service import gateway as gateway_of
 
+import gateway.river
 from connectors.sandbox.server import Sandbox, SandboxOptions, running
 
 
@@ -33,6 +35,9 @@ def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
 
 sys.addaudithook(_loopback_only)
 
+if os.environ.get("COMPILED") == "1" and not str(gateway.river.__file__).endswith(".so"):
+    raise RuntimeError(f"the compiled form was to be tested, not {gateway.river.__file__}")
+
 # The same examples on every run, so that what passed passes again; HYPOTHESIS_PROFILE=explore looks for new ones.
 hypothesis.settings.register_profile("same", derandomize=True, database=None)
 hypothesis.settings.register_profile("explore")
@@ -47,7 +52,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest_asyncio.fixture(scope="session")
 async def service(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
-    async with gateway(sandbox, tmp_path_factory.mktemp("gateway")) as client:
+    async with gateway_of(sandbox, tmp_path_factory.mktemp("gateway")) as client:
         yield client
 
 

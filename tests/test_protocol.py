@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -17,9 +17,12 @@ HEAD = b"POST /graphql HTTP/1.1\r\nHost: gateway\r\n"
 
 
 class Endpoint:
-    """Answers with the body it got; a body "slow" waits until it may go on, one "stands…" needs no task for that."""
+    """Answers with the body it got; a body "slow" waits until it may go on, one "stands…" needs no task for that, and
+    "now" is answered before the request is read to its end; `then` is called next.
+    """
 
     def __init__(self) -> None:
+        self.then: Callable[[], None] = lambda: None
         self.at_once: list[bytes] = []
         self.asked: list[tuple[bytes, list[tuple[bytes, bytes]]]] = []
         self.sent_statuses: list[int] = []
@@ -45,10 +48,14 @@ class Endpoint:
         return Reply(200, fields, body, ())
 
     def again(self, headers: RawHeaders, body: bytes, tell: Callable[[Reply], None]) -> bool:
+        fields = [*self.more, (b"content-length", b"%d" % len(body))]
+        if body == b"now":
+            tell(Reply(200, fields, body, ()))
+            self.then()
+            return True
         if not body.startswith(b"stands"):
             return False
         self.at_once.append(body)
-        fields = [*self.more, (b"content-length", b"%d" % len(body))]
         # As the ledger tells it: in a later turn of the loop.
         asyncio.get_running_loop().call_later(0.01, tell, Reply(200, fields, body, ()))
         return True
@@ -256,6 +263,45 @@ async def test_what_is_no_http_is_refused_and_closed(served: Served) -> None:
         writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
     assert served.app.graphql.asked == []
+
+
+async def test_what_closes_a_connection_comes_after_the_answers_before_it(served: Served) -> None:
+    async with connected(served) as (reader, writer):
+        writer.write(request(b"now") + b"nonsense\r\n\r\n")
+        assert (await answer(reader))[2] == b"now"
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_client_that_sends_no_more_gets_its_answer(served: Served) -> None:
+    async with connected(served) as (reader, writer):
+        writer.write(request(b"now"))
+        writer.write_eof()
+        assert (await answer(reader))[2] == b"now"
+        assert await reader.read() == b""
+
+
+async def test_told_to_stop_in_the_turn_of_an_answer_it_sends_it_first(served: Served) -> None:
+    async with connected(served) as (reader, writer):
+
+        def stop() -> None:
+            for each in served.server.server_state.connections:
+                each.shutdown()
+
+        served.app.graphql.then = stop
+        writer.write(request(b"now"))
+        assert (await answer(reader))[2] == b"now"
+        assert await reader.read() == b""
+
+
+async def test_answers_of_one_turn_reach_all_who_wait(served: Served) -> None:
+    async with AsyncExitStack() as open_connections:
+        pairs = [await open_connections.enter_async_context(connected(served)) for _ in range(5)]
+        for number, (_, writer) in enumerate(pairs):
+            writer.write(request(b"slow" if number % 2 else b"stands %d" % number))
+        await asyncio.sleep(0.05)
+        served.app.graphql.go_on.set()
+        bodies = [(await answer(reader))[2] for reader, _ in pairs]
+        assert bodies == [b"stands 0", b"slow", b"stands 2", b"slow", b"stands 4"]
 
 
 async def test_an_answer_that_closes_its_connection_does(served: Served) -> None:
