@@ -50,7 +50,7 @@ proof: setup
 fuzz: setup
 	FUZZ_SECONDS=$(or $(SECONDS),600) $(BIN)/python -m pytest tests/test_compiler_generated.py -k fuzz -s --timeout 0
 
-bench: setup
+bench: wheel
 	$(BIN)/python -m tests.bench scenarios --readme
 
 # The wheel, and the same installed beside the source, for the tests and the bench. Debian has compiler and headers.

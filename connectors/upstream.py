@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from connectors.answers import FaultCode, Ground, SourceFaultError
@@ -205,14 +206,13 @@ class Source:
         self, question: Question, asked: Mapping[str, Any], ground: Ground, *, until: float, payer: str
     ) -> Rows:
         """The rows of a read that one unit alone waits for, and pays, by `until` (loop time); raises SourceFaultError."""
+        return await self.within(until, partial(self._paid_rows, question, asked, ground, until, payer))
 
-        async def rows() -> Rows:
-            self.require_money((payer,))
-            return await self.rows(
-                question, asked, ground, idempotent=True, until=until, payers=lambda: (payer,)
-            )
-
-        return await self.within(until, rows)
+    async def _paid_rows(
+        self, question: Question, asked: Mapping[str, Any], ground: Ground, until: float, payer: str
+    ) -> Rows:
+        self.require_money((payer,))
+        return await self.rows(question, asked, ground, idempotent=True, until=until, payers=lambda: (payer,))
 
     def _in_force(self, now: datetime) -> bool:
         about = self.file.about

@@ -172,11 +172,8 @@ class HttpQuestion:
         """
         wire = self._wire
         if wire.tokens is None and wire.secrets.fixed:
-            return await self._exchange(asked, ground, wire.secrets.current(), idempotent, until)
-
-        async def call(held: Held) -> Rows:
-            return await self._exchange(asked, ground, held, idempotent, until)
-
+            return await self._exchange(asked, ground, idempotent, until, wire.secrets.current())
+        call = partial(self._exchange, asked, ground, idempotent, until)
         return await wire.secrets.tried(call if wire.tokens is None else self._with_token(wire.tokens, call))
 
     def _with_token(self, tokens: Tokens, call: Call) -> Call:
@@ -193,7 +190,7 @@ class HttpQuestion:
         return with_token
 
     async def _exchange(
-        self, asked: Mapping[str, Any], ground: Ground, held: Held, idempotent: bool, until: float
+        self, asked: Mapping[str, Any], ground: Ground, idempotent: bool, until: float, held: Held
     ) -> Rows:
         wire = self._wire
         asked_at = wire.clock()

@@ -20,6 +20,7 @@ from policies.access_log import CATEGORY
 from policies.bundle import Bundle
 from policies.caller import Caller
 from policies.identifiers import IdentifierError, credit_code
+from policies.outcomes import Denied
 from policies.vocabulary import SectionState
 from resolvers.answers import OrganisationHit, SearchResult, SourceState
 
@@ -108,23 +109,35 @@ async def search_names(
     """The searches of the call by response key, all at once."""
     searches = {lookup.plan.key: lookup.search for lookup in call.lookups if lookup.search is not None}
     ground = Ground(call.purpose, matter_of(call.evidence), None, call.evidence.query_reason_code)
-
-    async def one(key: str, search: NameSearch) -> SearchResult:
-        denied = judgement.searches[key]
-        if denied is not None:
-            return SearchResult(state=SectionState.DENIED, reason=reason_of(denied, bundle))
-        answer = await sources.search(
-            search.name,
-            first=search.first,
-            offset=search.offset,
-            ground=ground,
-            deadline=deadline,
-            payer=payer_of(caller),
+    results = await asyncio.gather(
+        *(
+            _search(search, judgement.searches[key], ground, caller, bundle, sources, deadline)
+            for key, search in searches.items()
         )
-        return _found(search, answer, sources, synthetic_only=caller.synthetic_only)
-
-    results = await asyncio.gather(*(one(key, search) for key, search in searches.items()))
+    )
     return dict(zip(searches, results, strict=True))
+
+
+async def _search(
+    search: NameSearch,
+    denied: Denied | None,
+    ground: Ground,
+    caller: Caller,
+    bundle: Bundle,
+    sources: Sources,
+    deadline: float,
+) -> SearchResult:
+    if denied is not None:
+        return SearchResult(state=SectionState.DENIED, reason=reason_of(denied, bundle))
+    answer = await sources.search(
+        search.name,
+        first=search.first,
+        offset=search.offset,
+        ground=ground,
+        deadline=deadline,
+        payer=payer_of(caller),
+    )
+    return _found(search, answer, sources, synthetic_only=caller.synthetic_only)
 
 
 def _found(

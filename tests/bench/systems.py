@@ -22,7 +22,7 @@ from joserfc.jwk import ECKey, KeySet
 
 from gateway.explorer.assets import AssetsError, npm_command
 
-from .processes import MEASURED, OTHERS, PYTHON, Running, StartError, started
+from .processes import MEASURED, OTHERS, PYTHON, ROOT, Running, StartError, started
 from .world import UNIT, Question
 
 __all__ = ["SYSTEMS", "Bench", "Question", "available", "bench", "product", "sync_seconds"]
@@ -30,6 +30,8 @@ __all__ = ["SYSTEMS", "Bench", "Question", "available", "bench", "product", "syn
 ISSUER = "https://issuer.example"
 AUDIENCE = "credit-gateway"
 _HERE = Path(__file__).parent
+_WHEEL = ROOT / ".compiled" / "site"
+"""The product as `make wheel` installs it for the bench, its hot path compiled."""
 _PEER_FILES = ("package.json", "package-lock.json", "schema.graphql", "server.js", "ledger.js")
 
 
@@ -87,9 +89,26 @@ def _token(key: ECKey, purposes: Sequence[str]) -> str:
     return jws.serialize_compact(header, msgspec.json.encode(claims), key, algorithms=["ES256"])
 
 
+_RUN = """
+import sys
+import gateway.river
+form = sys.argv.pop(1)
+if not gateway.river.__file__.endswith(form):
+    sys.exit(f"{gateway.river.__file__} was to be a {form}")
+from gateway.cli import main
+main()
+"""
+"""Runs the command line of the product in the form that the first argument names."""
+
+
 @contextmanager
-def product(within: Bench, cache_seconds: int, *, profile: Path | None = None) -> Iterator[Running]:
-    """The gateway, one worker, its ledger on disk, with the bench's sources kept for so many seconds."""
+def product(
+    within: Bench, cache_seconds: int, *, compiled: bool | None = None, profile: Path | None = None
+) -> Iterator[Running]:
+    """The gateway, one worker, its ledger on disk, with the bench's sources kept for so many seconds.
+
+    `compiled`: the wheel or the source; None: the wheel, if it was built.
+    """
     folder = within.folder / f"product-{cache_seconds}-{time.monotonic_ns()}"
     sources = folder / "sources"
     sources.mkdir(parents=True)
@@ -105,11 +124,12 @@ def product(within: Bench, cache_seconds: int, *, profile: Path | None = None) -
         f'jwks_url = "{within.upstream.url}/jwks"\n[explorer]\nenabled = false\n'
         f'[sources]\ndirectory = "sources"\ncache_entries = 100000\n[sources.urls]\n{urls}\n'
     )
-    run = "from gateway.cli import main; main()"
-    command = [*PYTHON, "-c", run, "serve", "--config", str(config)]
+    wheel = compiled if compiled is not None else _WHEEL.is_dir() and profile is None
+    command = [*PYTHON, "-c", _RUN, ".so" if wheel else ".py", "serve", "--config", str(config)]
     if profile is not None:
         command = [*PYTHON, "-m", "bench.profiled", str(profile), "serve", "--config", str(config)]
-    with started(command, folder / "gateway.log", core=MEASURED) as running:
+    environment = {"PYTHONPATH": str(_WHEEL)} if wheel else {}
+    with started(command, folder / "gateway.log", core=MEASURED, environment=environment) as running:
         yield running
     shutil.rmtree(folder)
 
@@ -182,6 +202,7 @@ def _install_mercurius() -> Path:
 Start = Callable[[Bench, int], AbstractContextManager[Running]]
 SYSTEMS: Mapping[str, Start] = {
     "product": product,
+    "product-source": partial(product, compiled=False),
     "strawberry": strawberry,
     "mercurius": mercurius,
     "mercurius-loaders": partial(mercurius, loaders=True),
@@ -193,14 +214,18 @@ SYSTEMS: Mapping[str, Start] = {
 
 def available(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Which of the systems can run here, and which cannot, each with the reason."""
+    missing = []
+    if not _WHEEL.is_dir():
+        names = [name for name in names if name != "product-source"]
+        missing = ["product compiled (make wheel): product is the source"]
     try:
         if node() is None:
             raise StartError("there is no node")
         _install_mercurius()
     except (StartError, AssetsError, OSError) as error:
         able = [name for name in names if not name.startswith("mercurius")]
-        return able, [f"{name} ({error})" for name in names if name not in able]
-    return list(names), []
+        return able, [*missing, *(f"{name} ({error})" for name in names if name not in able)]
+    return list(names), missing
 
 
 def sync_seconds(folder: Path) -> float:
