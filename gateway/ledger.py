@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
@@ -37,6 +37,9 @@ _LOG = logging.getLogger("gateway")
 KEY_BYTES = 32
 WAITING_LIMIT = 4096
 """Appends that may wait at once; one more is refused."""
+GATHER_ROWS = 64
+GATHER_SECONDS = 0.003
+"""How many appends wait for more, and how long, while every turn of the loop brings some."""
 BUSY_MILLISECONDS = 2000
 """How long a transaction waits for another process that writes to the same file."""
 _BUSY_NAP = 0.0005
@@ -210,9 +213,19 @@ class SqliteLedger:
             raise LedgerFailure(f"{WAITING_LIMIT} appends wait for the ledger already")
         self._waiting += 1
         if not self._gathered:
-            # One waking of the writer for all that is appended in this turn of the loop.
-            loop.call_soon(self._hand_over)
+            loop.call_soon(self._hand_over_in_time, loop, loop.time() + GATHER_SECONDS, 0)
         self._gathered.append((body, tell))
+
+    def _hand_over_in_time(self, loop: asyncio.AbstractEventLoop, until: float, before: int) -> None:
+        """Wake the writer once for all that is appended in turns of the loop that follow each other.
+
+        A turn without an append is the last: when nothing else is under way, nothing waits.
+        """
+        appended = len(self._gathered)
+        if before < appended < GATHER_ROWS and loop.time() < until:
+            loop.call_soon(self._hand_over_in_time, loop, until, appended)
+        else:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         gathered, self._gathered = self._gathered, []
@@ -312,8 +325,15 @@ def keyed_hash(key: bytes, identifier: str) -> str:
     """
     if not identifier:
         raise ValueError("identifier: is empty")
-    # The prefix keeps these hashes apart from the head's, which start with the zero bytes of a position.
-    return hmac.digest(key, b"subject\0" + identifier.encode("utf-8", "surrogatepass"), "sha256").hex()
+    hashed = _begun(key).copy()
+    hashed.update(identifier.encode("utf-8", "surrogatepass"))
+    return hashed.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _begun(key: bytes) -> hmac.HMAC:
+    """What all hashes of identifiers begin with: apart from the head's, which start with the zero bytes of a position."""
+    return hmac.new(key, b"subject\0", "sha256")
 
 
 def load_or_create_key(path: Path) -> bytes:

@@ -16,6 +16,7 @@ import apsw
 import pytest
 from recording_vfs import RecordingVfs, ahead_of_sync
 
+import gateway.ledger
 from gateway.ledger import (
     WAITING_LIMIT,
     LedgerFailure,
@@ -56,6 +57,35 @@ async def opened(path: Path, layer: RecordingVfs | None = None) -> AsyncIterator
 async def filled(path: Path, rows: int = 8) -> list[Position]:
     async with opened(path) as ledger:
         return [await ledger.append(b"row-%d;" % number) for number in range(1, rows + 1)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rows", "gathered"),
+    [(60.0, 64, [9]), (60.0, 3, [3, 3, 3]), (0.0, 64, [1] * 9)],
+    ids=["while they follow each other", "not too many", "not for long"],
+)
+async def test_appends_of_turns_that_follow_each_other_are_written_together(
+    path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, rows: int, gathered: list[int]
+) -> None:
+    monkeypatch.setattr(gateway.ledger, "GATHER_SECONDS", seconds)
+    monkeypatch.setattr(gateway.ledger, "GATHER_ROWS", rows)
+    async with opened(path) as ledger:
+        handed_over, hand_over = list[int](), ledger._hand_over
+
+        def recorded() -> None:
+            handed_over.append(len(ledger._gathered))
+            hand_over()
+
+        monkeypatch.setattr(ledger, "_hand_over", recorded)
+        appends = []
+        for number in range(9):
+            appends.append(asyncio.ensure_future(ledger.append(b"row-%d;" % number)))
+            await asyncio.sleep(0)
+        places = await asyncio.gather(*appends)
+        monkeypatch.undo()
+    assert handed_over == gathered
+    assert [place.position for place in places] == list(range(1, 10))
+    assert verify(path, KEY).rows == 9
 
 
 def edit(path: Path, *statements: str) -> None:

@@ -75,6 +75,11 @@ def test_a_member_named_twice_is_found_and_nothing_else(value: Any, space: str, 
         b'{"at":":","at":"","rows":[{"a":1}]}',
         b'{"at":"\\u003a","rows":[{"a":1,"a":2}]}',
         b'{"rows":[{"a":{"b":1,"b":2}},{"c":1}]}',
+        b'{"x":"\\u0022:","a":1,"a":2}',
+        b'{"a":1,"a" :2}',
+        b'{"a":1,"a"\t:2}',
+        b'{"a":1,"a"\n:2}',
+        b'{"a":1,"a"\r:2}',
     ],
 )
 def test_none_is_hidden_by_what_stands_beside_it(raw: bytes) -> None:
