@@ -92,7 +92,7 @@ class Sources:
         self._sources = sources
         self._made_of = made_of
         self._titles = MappingProxyType({source.file.id: _info(source.file) for source in sources})
-        self._latencies = {source.file.id: source.latency for source in sources}
+        self._observed = {source.file.id: source.observed for source in sources}
         self._search = search
         self._statistics = tuple(statistics)
         self._registers = dict(registers)
@@ -314,9 +314,9 @@ class Sources:
         up = await asyncio.gather(*(source.wire.accepts() for source in self._sources))
         return {source.file.id: answer for source, answer in zip(self._sources, up, strict=True)}
 
-    def latency(self, source_id: str) -> float | None:
-        """How long the source takes to answer, as a moving average in seconds; None: it has not answered yet."""
-        return self._latencies[source_id]()
+    def latency_ms(self, source_id: str) -> float | None:
+        """How long the source takes to answer, a moving average to a tenth of a millisecond; None: it has not answered."""
+        return self._observed[source_id].latency_ms
 
     def health(self) -> Mapping[str, SourceHealth]:
         """How each source is doing, by id, as its calls so far have shown."""

@@ -53,6 +53,8 @@ class Observed:
         self._faults: dict[FaultCode, int] = {}
         self._last_fault: FaultCode | None = None
         self._latency: float | None = None
+        self.latency_ms: float | None = None
+        """The moving average of the time to an answer, in milliseconds, to a tenth."""
         self._latencies = [0] * (len(LATENCY_BOUNDS) + 1)
         self._latency_sum = 0.0
         self._answered_at: float | None = None
@@ -65,6 +67,7 @@ class Observed:
         self._latency_sum += seconds
         latency = self._latency
         self._latency = seconds if latency is None else latency + _NEWEST * (seconds - latency)
+        self.latency_ms = round(self._latency * 1000, 1)
         self._answered_at = time.time()
         self._as_of = as_of
 
@@ -72,11 +75,6 @@ class Observed:
         """A call brought no usable answer."""
         self._faults[code] = self._faults.get(code, 0) + 1
         self._last_fault = code
-
-    @property
-    def latency(self) -> float | None:
-        """The moving average of the time to an answer, in seconds."""
-        return self._latency
 
     def health(
         self, state: BreakerState, today: int, charge: float | None, currency: str | None

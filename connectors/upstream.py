@@ -52,20 +52,16 @@ class Source:
         self.is_paid_by_units = self._rate.is_paid_by_units
         """Whether each unit has a budget of its own for what it asks of this source."""
         self._breaker = Breaker(file.breaker.failures, file.breaker.seconds)
-        self._observed = Observed()
+        self.observed = Observed()
 
     def follow_on(self, before: "Source") -> None:
         """Count on from what was asked of the source today before its file was read anew."""
         self._rate.follow_on(before._rate)
 
-    def latency(self) -> float | None:
-        """How long it takes to answer, as a moving average in seconds."""
-        return self._observed.latency
-
     def health(self) -> SourceHealth:
         """How the source is doing now."""
         rate = self._rate
-        return self._observed.health(
+        return self.observed.health(
             self._breaker.state, rate.asked_today, rate.charged, self.file.rate.currency
         )
 
@@ -91,7 +87,7 @@ class Source:
         now = asyncio.get_running_loop().time
         if now() >= until:
             raise SourceFaultError(FaultCode.TIMEOUT, "no answer in time")
-        self._observed.under_way += 1
+        self.observed.under_way += 1
         try:
             if self._breaker.state is not BreakerState.CLOSED and self._breaker.refuses(now()):
                 raise self._left_alone()
@@ -101,7 +97,7 @@ class Source:
             finally:
                 self._slots.release()
         finally:
-            self._observed.under_way -= 1
+            self.observed.under_way -= 1
 
     async def _place(self, until: float) -> None:
         """Take one of the places; raises SourceFaultError when none is free by `until`."""
@@ -133,7 +129,7 @@ class Source:
             if late and not self._had_its_time(spent):
                 self._breaker.abandoned(ticket, now())
                 raise
-            self._observed.failed(error.fault.code)
+            self.observed.failed(error.fault.code)
             if not error.asked:
                 self._breaker.abandoned(ticket, now())
             elif self._is_away(error, spent):
@@ -144,17 +140,17 @@ class Source:
         except BaseException as error:
             # Cancelled: nobody waits any more; the source had its chance or not.
             if isinstance(error, asyncio.CancelledError) and self._had_its_time(now() - begun):
-                self._observed.failed(FaultCode.TIMEOUT)
+                self.observed.failed(FaultCode.TIMEOUT)
                 self._breaker.failed(ticket, now(), lost=now() - begun)
             else:
                 self._breaker.abandoned(ticket, now())
             raise
         self._breaker.succeeded(ticket)
-        self._observed.answered(now() - begun, found.as_of)
+        self.observed.answered(now() - begun, found.as_of)
         return found
 
     def _left_alone(self) -> SourceFaultError:
-        self._observed.not_asked += 1
+        self.observed.not_asked += 1
         return SourceFaultError(FaultCode.DOWN, "not asked: it failed before")
 
     def _is_away(self, error: SourceFaultError, spent: float) -> bool:

@@ -253,7 +253,11 @@ class _Source:
     def _check(self, node: ObjectNode) -> list[str]:
         if node.type.is_type_of is None:
             return [f"if isinstance(v, {self._constant(_NOTHING)}):", "    raise TypeError"]
-        return [f"if not {self._constant(node.type.is_type_of)}(v, None):", "    raise TypeError"]
+        test = f"not {self._constant(node.type.is_type_of)}(v, None)"
+        values = getattr(getattr(node.type.is_type_of, "__self__", None), "VALUES", None)
+        if values is not None:
+            test = f"type(v) is not {self._constant(values)} and {test}"
+        return [f"if {test}:", "    raise TypeError"]
 
     def _written(self, node: ObjectNode) -> list[str]:
         lines: list[str] = []

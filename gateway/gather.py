@@ -67,7 +67,7 @@ async def fetch_subjects(
             outline,
             [next(answers) for _ in outline.granted],
             titles,
-            sources.latency,
+            sources.latency_ms,
             merged=repeated,
         )
         for question, outline in zip(questions, outlines, strict=True)

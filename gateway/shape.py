@@ -102,7 +102,7 @@ class ShapedSubject(msgspec.Struct, frozen=True):
 
 
 Latency = Callable[[str], float | None]
-"""How long a source takes to answer, in seconds, by its id."""
+"""How long a source takes to answer, in milliseconds to a tenth, by its id."""
 
 
 def _no_latency(_source: str) -> float | None:
@@ -439,7 +439,6 @@ def _source_state(answer: SourceAnswer, has: bool, info: SourceInfo, latency: La
             why(answer.fault),
             fault=answer.fault.code,
         )
-    seconds = None if answer.cached else latency(answer.source)
     return SourceState(
         answer.source,
         info.title,
@@ -449,7 +448,7 @@ def _source_state(answer: SourceAnswer, has: bool, info: SourceInfo, latency: La
         None,
         answer.stale,
         answer.instead_of,
-        None if seconds is None else round(seconds * 1000, 1),
+        None if answer.cached else latency(answer.source),
     )
 
 

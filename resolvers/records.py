@@ -166,9 +166,9 @@ BOUND = {"bound": True}
 class Page(msgspec.Struct, frozen=True):
     """A page of a list: its items, the position of the first, and the length of the whole list."""
 
-    items: tuple[Any, ...]
+    nodes: tuple[Any, ...]
     offset: int
-    total: int
+    total_count: int
 
 
 def page_offset(first: int, after: str | None, *, prefix: str = "") -> int:
@@ -191,23 +191,24 @@ def _cursor(position: int) -> str:
     return base64.b64encode(f"offset:{position}".encode()).decode()
 
 
-def page_info(page: Page) -> PageInfo:
-    """The PageInfo of a page."""
-    last = page.offset + len(page.items)
+def page_info(root: Any) -> PageInfo:
+    """The PageInfo of a `Page`."""
+    page: Page = root
+    last = page.offset + len(page.nodes)
     return PageInfo(
-        has_next_page=last < page.total,
+        has_next_page=last < page.total_count,
         has_previous_page=page.offset > 0,
-        start_cursor=_cursor(page.offset) if page.items else None,
-        end_cursor=_cursor(last - 1) if page.items else None,
+        start_cursor=_cursor(page.offset) if page.nodes else None,
+        end_cursor=_cursor(last - 1) if page.nodes else None,
     )
 
 
 def connection_type(node: type, name: str, what: str) -> type:
     """The Relay connection over `node`: resolved from a `Page`."""
 
-    def edges(root: Page) -> Any:
+    def edges(root: Any) -> Any:
         return [
-            edge_type(node=item, cursor=_cursor(root.offset + index)) for index, item in enumerate(root.items)
+            edge_type(node=item, cursor=_cursor(root.offset + index)) for index, item in enumerate(root.nodes)
         ]
 
     edge_type = strawberry.type(
@@ -220,28 +221,15 @@ def connection_type(node: type, name: str, what: str) -> type:
         name=f"{name}Edge",
         description=f"One of {what} and its place in the list.",
     )
-    fields: dict[str, tuple[Any, Any, str]] = {
-        "edges": (list[edge_type], edges, "The page, with cursors."),  # type: ignore[valid-type]
-        "nodes": (list[node], lambda root: root.items, "The page, without cursors."),  # type: ignore[valid-type]
-        "page_info": (PageInfo, page_info, "Where the page stands."),
-        "total_count": (int, lambda root: root.total, "Length of the whole list."),
-    }
-    namespace = {
-        key: strawberry.field(resolver=_resolver(function), graphql_type=graphql_type, description=text)
-        for key, (graphql_type, function, text) in fields.items()
-    }
-    return strawberry.type(
-        type(f"{name}Connection", (), namespace), name=f"{name}Connection", description=f"A page of {what}."
+    made = _made(
+        f"{name}Connection",
+        {"edges": list[edge_type], "nodes": list[node], "page_info": PageInfo, "total_count": int},  # type: ignore[valid-type]
+        edges=strawberry.field(resolver=edges, description="The page, with cursors."),
+        nodes=strawberry.field(description="The page, without cursors."),
+        page_info=strawberry.field(resolver=page_info, description="Where the page stands."),
+        total_count=strawberry.field(description="Length of the whole list."),
     )
-
-
-def _resolver(function: Any) -> Any:
-    """The function as a resolver of the parent value, annotated as Strawberry wants it."""
-
-    def resolve(root: Any) -> Any:
-        return function(root)
-
-    return resolve
+    return strawberry.type(made, name=f"{name}Connection", description=f"A page of {what}.")
 
 
 def _made(name: str, annotations: dict[str, Any], **namespace: Any) -> type:
@@ -291,6 +279,7 @@ def _record_type(section: Section) -> type:
         base, parent = ListInterface, ListRecord
     namespace = _record_fields(record, _names(parent))
     namespace["is_type_of"] = classmethod(lambda _cls, value, _info: isinstance(value, record))
+    namespace["VALUES"] = record  # what a compiled operation looks at first: nothing of this class is of another type
     made = type(section.type_name, (base,), namespace)
     return strawberry.type(made, name=section.type_name, description=inspect.getdoc(record))
 
