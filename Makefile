@@ -37,10 +37,18 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# What runs on the compiled hot path, too: all that passes through it, without what is about files, commands and browsers.
+COMPILED_TESTS := $(wildcard $(patsubst %,tests/test_%.py,answers_that_stand artefacts attacks authenticate bad_input batching \
+  bounds budgets compiler compiler_generated compiler_variables decision decisions differential failing_obligation fast_path \
+  faults fetch gateway identity_http kept ledger mapping metrics no_identifiers obligations operation precedence promises \
+  protocol quota registers registrations repeats replay resilience second_bundle serve shaper shared_calls \
+  sources_end_to_end standing statistics transport))
+
 # The browser tests drive Debian's Chromium.
-test: setup
+test: wheel
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	COMPILED=1 PYTHONPATH=.compiled/site $(BIN)/python -P -m pytest --numprocesses 2 --dist loadfile $(COMPILED_TESTS)
 
 # Every cell of the example bundle, in every state of authorization, by the table, a slow reading and Cedar.
 proof: setup

@@ -24,6 +24,7 @@ import click
 import msgspec
 import uvicorn
 
+from gateway import river
 from gateway.app import create_app
 from gateway.logs import configure_logs
 from gateway.protocol import LeanProtocol
@@ -43,8 +44,8 @@ of the time of a request."""
 def serve(settings: Settings) -> None:
     """Serve until told to stop.
 
-    One JSON line on standard output says when all workers are ready, and the address. Raises SettingsError where the
-    address cannot be listened on, and what `create_app` raises.
+    One JSON line on standard output says when all workers are ready, the address, and whether the hot path is compiled.
+    Raises SettingsError where the address cannot be listened on, and what `create_app` raises.
     """
     configure_logs(settings.log.level)
     listener = _listen(settings.server.host, settings.server.port, "server")
@@ -73,8 +74,9 @@ def _listen(host: str, port: int, section: str) -> socket.socket:
 
 
 def _say_ready(listener: socket.socket) -> None:
-    """Tell whoever started the service that it is reached, and where."""
-    print(json.dumps({"ready": True, "url": _url(listener)}))  # noqa: T201
+    """Tell whoever started the service that it is reached, where, and whether its hot path is machine code."""
+    compiled = not str(river.__file__).endswith(".py")
+    print(json.dumps({"ready": True, "url": _url(listener), "compiled": compiled}))  # noqa: T201
     sys.stdout.flush()
 
 

@@ -268,7 +268,8 @@ async def test_told_to_stop_it_answers_what_it_was_asked_and_ends_well(
     token = await client.token("public")
     async with running("serve", "--config", config_of(client.sandbox, tmp_path)) as process:
         said = await ready(process)
-        assert set(said) == {"ready", "url"}
+        assert set(said) == {"ready", "url", "compiled"}
+        assert said["compiled"] is (os.environ.get("COMPILED") == "1")
         url = str(said["url"])
         assert (await client.http.get(f"{url}/healthz")).json() == {"alive": True}
         await client.fault("court", "delay", 0.7)

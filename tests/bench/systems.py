@@ -89,18 +89,6 @@ def _token(key: ECKey, purposes: Sequence[str]) -> str:
     return jws.serialize_compact(header, msgspec.json.encode(claims), key, algorithms=["ES256"])
 
 
-_RUN = """
-import sys
-import gateway.river
-form = sys.argv.pop(1)
-if not gateway.river.__file__.endswith(form):
-    sys.exit(f"{gateway.river.__file__} was to be a {form}")
-from gateway.cli import main
-main()
-"""
-"""Runs the command line of the product in the form that the first argument names."""
-
-
 @contextmanager
 def product(
     within: Bench, cache_seconds: int, *, compiled: bool | None = None, profile: Path | None = None
@@ -125,11 +113,14 @@ def product(
         f'[sources]\ndirectory = "sources"\ncache_entries = 100000\n[sources.urls]\n{urls}\n'
     )
     wheel = compiled if compiled is not None else _WHEEL.is_dir() and profile is None
-    command = [*PYTHON, "-c", _RUN, ".so" if wheel else ".py", "serve", "--config", str(config)]
+    run = "from gateway.cli import main; main()"
+    command = [*PYTHON, "-c", run, "serve", "--config", str(config)]
     if profile is not None:
         command = [*PYTHON, "-m", "bench.profiled", str(profile), "serve", "--config", str(config)]
     environment = {"PYTHONPATH": str(_WHEEL)} if wheel else {}
     with started(command, folder / "gateway.log", core=MEASURED, environment=environment) as running:
+        if running.ready["compiled"] is not wheel:
+            raise StartError(f"the product was to run {'from its wheel' if wheel else 'from source'}")
         yield running
     shutil.rmtree(folder)
 
