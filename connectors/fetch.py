@@ -29,7 +29,7 @@ from connectors.answers import (
     SourceInfo,
 )
 from connectors.batch import Waiting
-from connectors.cache import Key
+from connectors.cache import Entry
 from connectors.checks import check_url, mistakes_of_division
 from connectors.credentials import Secrets
 from connectors.health import SourceHealth
@@ -66,8 +66,8 @@ __all__ = [
 ]
 
 
-Held = tuple[tuple[Key, SourceAnswer], ...]
-"""Answers that are kept, each with what it is kept under."""
+Held = tuple[Entry, ...]
+"""What was kept of the sources at some time."""
 
 
 def utc_now() -> datetime:
@@ -229,7 +229,7 @@ class Sources:
         return found
 
     def held(self, asks: Sequence[Ask]) -> Held | None:
-        """The answers that are kept for these asks, with what they are kept under; None unless it is all of them."""
+        """What is kept for these asks; None unless it is all of them."""
         held = []
         for ask in asks:
             for server in self._servers(ask):
@@ -242,9 +242,8 @@ class Sources:
     def holds(self, held: Held) -> bool:
         """Whether these very answers are kept still."""
         memory = self._store.memory
-        for key, answer in held:
-            if memory.look(key) is not answer:
-                return False
+        if not memory.holds(held):
+            return False
         memory.hits += len(held)
         return True
 

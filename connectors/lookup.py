@@ -13,7 +13,7 @@ import msgspec
 from connectors.answers import Ask, FaultCode, Ground, SourceAnswer, SourceFaultError
 from connectors.batch import Batches, Take, UnpaidError, Waiting, Wanted, may_be_of_one
 from connectors.budget import Payers, nobody
-from connectors.cache import Key
+from connectors.cache import Entry, Key
 from connectors.conversions import UnreadableError, text_of
 from connectors.envelope import MISSING, Row, Rows, value_at
 from connectors.kept import Kept, Store
@@ -59,10 +59,9 @@ class Lookup:
         """The answer that is kept for such an ask; the same object each time."""
         return self._memory.look(self._key(ask)) if self._keeps and ask.may_cache else None
 
-    def held(self, ask: Ask) -> tuple[Key, SourceAnswer] | None:
-        """The answer that is kept for such an ask, with what it is kept under."""
-        kept = self.kept(ask)
-        return None if kept is None else (self._key(ask), kept)
+    def held(self, ask: Ask) -> Entry | None:
+        """What is kept for such an ask."""
+        return self._memory.entry(self._key(ask)) if self._keeps and ask.may_cache else None
 
     def want(self, ask: Ask, waiting: Waiting, row: list[SourceAnswer], payer: str | Wanted) -> None:
         """Put the answer at the end of `row`: the one kept, or what comes instead of `PENDING` in time.

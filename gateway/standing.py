@@ -167,4 +167,4 @@ def held_for(call: Call, judgement: Judgement, subjects: Subjects, sources: Sour
     answers = [answer for subject in subjects for answer in subject.answers]
     if held is None or len(held) != len(answers):
         return None
-    return held if all(kept is answer for (_, kept), answer in zip(held, answers, strict=True)) else None
+    return held if all(kept.answer is answer for kept, answer in zip(held, answers, strict=True)) else None

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import json
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
@@ -548,6 +549,46 @@ def test_a_kept_answer_is_gone_when_its_time_is_over() -> None:
     assert cache.look(("a",)) is not None
     now[0] = 160.0
     assert (cache.look(("a",)), len(cache)) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda cache: cache.forget(("a",)),
+        lambda cache: cache.forget_all(),
+        lambda cache: cache.delete(("a",)),
+        lambda cache: cache.clear(),
+        lambda cache: cache.keep(("a",), SourceAnswer("demo"), 60),
+        lambda cache: [cache.keep((number,), SourceAnswer("demo"), 60) for number in range(10)],
+        None,
+    ],
+    ids=["forgotten", "all forgotten", "deleted", "cleared", "kept anew", "no room", "time"],
+)
+async def test_an_entry_is_held_until_its_answer_goes(end: Callable[[AnswerCache], Any] | None) -> None:
+    now = [100.0]
+    cache = AnswerCache(10, lambda: now[0])
+    for key in ("a", "b"):
+        cache.keep((key,), SourceAnswer("demo"), 60)
+    entries = [entry for entry in (cache.entry(("a",)), cache.entry(("b",))) if entry is not None]
+    assert len(entries) == 2
+    assert cache.holds(entries)
+    if end is None:
+        now[0] += 60
+    elif inspect.isawaitable(ended := end(cache)):
+        await ended
+    assert not cache.holds(entries)
+    assert cache.holds([])
+
+
+def test_what_is_held_is_used() -> None:
+    cache = AnswerCache(16)
+    cache.keep(("held",), SourceAnswer("demo"), 60)
+    entry = cache.entry(("held",))
+    assert entry is not None
+    for number in range(200):
+        cache.keep((number,), SourceAnswer("demo"), 60)
+        assert cache.holds([entry])
+    assert (len(cache), cache.look(("held",)) is entry.answer) == (16, True)
 
 
 def test_what_is_kept_again_has_its_time_anew() -> None:
