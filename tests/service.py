@@ -5,6 +5,7 @@ import atexit
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,16 @@ def settings_for(sandbox: Sandbox, folder: Path, **changes: Any) -> Settings:
         ledger=LedgerSettings(path=str(folder / "ledger.sqlite"), key_file=str(folder / "ledger.key")),
     )
     return msgspec.structs.replace(settings, **changes)
+
+
+class Clock:
+    """The time of inquiries, which a test sets."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
 
 
 class Client:

@@ -35,6 +35,7 @@ from service import (
     PENALISED,
     REPAIRED,
     Client,
+    Clock,
     serving,
     settings_for,
 )
@@ -447,16 +448,6 @@ async def test_the_evidence_of_another_unit_opens_nothing(
 
 
 # --- tokens and time
-
-
-class Clock:
-    """The time of inquiries, which the test sets."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @dataclass
