@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-HOT := $(wildcard gateway/*.py connectors/*.py policies/*.py resolvers/*.py)
+PRODUCT := $(shell find gateway resolvers connectors policies -type f -not -path '*/__pycache__/*' -not -path '*/assets/*')
 
 .PHONY: help setup demo test check proof fuzz bench wheel lock
 
@@ -39,7 +39,7 @@ check: setup
 
 # What runs on the compiled hot path, too: all that passes through it, without what is about files, commands and browsers.
 COMPILED_TESTS := $(wildcard $(patsubst %,tests/test_%.py,answers_that_stand artefacts attacks authenticate bad_input batching \
-  bounds budgets compiler compiler_generated compiler_variables decision decisions differential failing_obligation fast_path \
+  bounds budgets compiled compiler compiler_generated compiler_variables decision decisions differential failing_obligation fast_path \
   faults fetch gateway identity_http kept ledger mapping metrics no_identifiers obligations operation precedence promises \
   protocol quota registers registrations repeats replay resilience second_bundle serve shaper shared_calls \
   sources_end_to_end standing statistics transport))
@@ -48,7 +48,7 @@ COMPILED_TESTS := $(wildcard $(patsubst %,tests/test_%.py,answers_that_stand art
 test: wheel
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
-	COMPILED=1 PYTHONPATH=.compiled/site $(BIN)/python -P -m pytest --numprocesses 2 --dist loadfile $(COMPILED_TESTS)
+	COMPILED=1 PYTHONPATH=$(CURDIR)/.compiled/site $(BIN)/python -P -m pytest --numprocesses 2 --dist loadfile $(COMPILED_TESTS)
 
 # Every cell of the example bundle, in every state of authorization, by the table, a slow reading and Cedar.
 proof: setup
@@ -64,7 +64,7 @@ bench: wheel
 # The wheel, and the same installed beside the source, for the tests and the bench. Debian has compiler and headers.
 wheel: .compiled/ready
 
-.compiled/ready: .venv/ready hatch_build.py $(HOT)
+.compiled/ready: .venv/ready hatch_build.py $(PRODUCT)
 	@{ command -v gcc && $(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('include'), 'Python.h').stat()"; } >/dev/null 2>&1 \
 	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev python3-dev; }
 	rm -rf .compiled

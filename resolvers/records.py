@@ -279,7 +279,9 @@ def _record_type(section: Section) -> type:
         base, parent = ListInterface, ListRecord
     namespace = _record_fields(record, _names(parent))
     namespace["is_type_of"] = classmethod(lambda _cls, value, _info: isinstance(value, record))
-    namespace["VALUES"] = record  # what a compiled operation looks at first: nothing of this class is of another type
+    namespace["VALUES"] = (
+        record  # what a compiled operation looks at first: nothing of this class is of another type
+    )
     made = type(section.type_name, (base,), namespace)
     return strawberry.type(made, name=section.type_name, description=inspect.getdoc(record))
 
