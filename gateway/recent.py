@@ -1,6 +1,7 @@
 """The last values by key: how everything that is kept for speed is bounded."""
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -41,3 +42,18 @@ class Recent(Generic[K, V]):
         if len(self._values) > self._size:
             self._values.popitem(last=False)
         return value
+
+
+class Seen:
+    """What came among the last `size` things, by its hash: what shares one with another is seen one time too early."""
+
+    def __init__(self, size: int) -> None:
+        self._came: Recent[int, bool] = Recent(size)
+
+    def before(self, thing: Hashable) -> bool:
+        """Whether this came before; it has, the next time."""
+        number = hash(thing)
+        if self._came.get(number):
+            return True
+        self._came.put(number, True)
+        return False

@@ -17,7 +17,7 @@ from gateway.access import LOG_TITLES
 from gateway.alarms import Alarms
 from gateway.bind import BoundLookup, Call
 from gateway.judge import Judgement
-from gateway.recent import Recent
+from gateway.recent import Recent, Seen
 from policies.access_log import CATEGORY
 from policies.bundle import Bundle
 from policies.caller import Caller
@@ -91,7 +91,8 @@ class Outline(msgspec.Struct, frozen=True):
 class ShapedSubject(msgspec.Struct, frozen=True):
     """A subject's sections by category, and the subject as it is answered.
 
-    `kept`: the same object comes again, as long as the `answers` to what was `granted` are kept.
+    `answers` to what was `granted` are named where sources' caches gave all of them. `kept`: the same object comes again,
+    as long as these are kept.
     """
 
     sections: dict[str, ShapedSection]
@@ -122,6 +123,7 @@ class Shaper:
         self._outlines: Recent[tuple[object, ...], Outline] = Recent(2000)
         self._shapings: Recent[tuple[object, ...], Shaping] = Recent(4000)
         self._subjects: Recent[tuple[object, ...], _Made] = Recent(size)
+        self._came = Seen(4 * size)
 
     def outline(
         self, question: Question, decided: Decided, caller: Caller, bundle: Bundle, today: date
@@ -217,8 +219,9 @@ class Shaper:
         made = self._subjects.get(place)
         if made is not None:
             return made.subject
-        # Only what a cache gave comes again as the same objects.
-        kept = bool(answers) and all(each and all(a.cached for a in each) for each in answers)
+        # Only what a cache gave comes again as the same objects; and to keep what comes once costs more than it saves.
+        cached = bool(answers) and all(each and all(a.cached for a in each) for each in answers)
+        kept = cached and self._came.before(place)
         given = iter(answers)
         sections = {
             category: self._section(each, next(given), sources, latency, merged=merged)
@@ -228,11 +231,12 @@ class Shaper:
         }
         by_name = {shaped.answer.section.name: shaped.answer for shaped in sections.values()}
         answer = SubjectAnswer(key.kind, key.warnings, by_name, {} if kept else None)
-        if not kept or any(shaped.failed for shaped in sections.values()):
+        if not cached or any(shaped.failed for shaped in sections.values()):
             return ShapedSubject(sections, answer)
         made_from = tuple(answer for each in answers for answer in each)
-        subject = ShapedSubject(sections, answer, True, outline.granted, made_from)
-        self._subjects.put(place, _Made(outline, subject))
+        subject = ShapedSubject(sections, answer, kept, outline.granted, made_from)
+        if kept:
+            self._subjects.put(place, _Made(outline, subject))
         return subject
 
     def _section(

@@ -25,7 +25,7 @@ from gateway.judge import Judgement
 from gateway.ledger import Position
 from gateway.policy import Policy
 from gateway.random_id import random_id
-from gateway.recent import Recent
+from gateway.recent import Recent, Seen
 from policies.caller import Caller
 from resolvers.answers import Receipt
 
@@ -110,7 +110,7 @@ class Standings:
 
     def __init__(self, size: int = 4_000) -> None:
         self._recent: Recent[bytes, Standing] = Recent(size)
-        self._came: Recent[int, bool] = Recent(4 * size)
+        self._came = Seen(4 * size)
         # Known by what belongs to it alone, and not held: an old policy goes when the last inquiry under it is over.
         self._under: tuple[ref[Schema], ref[Sources], date] | None = None
 
@@ -120,14 +120,7 @@ class Standings:
     def comes_again(self, body: bytes, policy: Policy, sources: Sources, today: date) -> bool:
         """Whether this request, answered under these, came before: one that comes once costs more than it saves."""
         self._stand_under(policy, sources, today)
-        if not 0 < len(body) <= MOST_BYTES:
-            return False
-        # Two that share a number are remembered one time too early.
-        number = hash(body)
-        if self._came.get(number):
-            return True
-        self._came.put(number, True)
-        return False
+        return 0 < len(body) <= MOST_BYTES and self._came.before(body)
 
     def remember(self, body: bytes, standing: Standing) -> None:
         """Keep an inquiry by the request that `comes_again`, in place of one that another caller sent alike."""
@@ -156,7 +149,7 @@ class Standings:
 
 def held_for(call: Call, judgement: Judgement, subjects: Subjects, sources: Sources) -> Held | None:
     """What is kept of the sources that these subjects were shaped from; None unless it is all of it, and kept still."""
-    if not judgement.final or not all(subject.kept for subject in subjects):
+    if not judgement.final or not all(subject.answers for subject in subjects):
         return None
     asks = [
         ready.ask(question.subject)

@@ -124,25 +124,32 @@ def test_what_is_remembered_is_what_would_be_made(
 def test_a_kept_answer_is_shaped_once_for_the_same_grant_alone() -> None:
     shaper = Shaper(HANDLERS, Alarms())
     public, full = SETTINGS[0], SETTINGS[2]
-    first = subject(shaper, public, ANSWERS[0])
-    assert first.answer.rendered == {}
-    assert subject(shaper, public, ANSWERS[0]) is first
-    assert subject(shaper, full, ANSWERS[0]) is not first
+    once = subject(shaper, public, ANSWERS[0])
+    assert (once.kept, once.answer.rendered, once.answers) == (False, None, ANSWERS[0])
+    # What comes again is kept from then on.
+    kept = subject(shaper, public, ANSWERS[0])
+    assert (kept.kept, kept.answer.rendered, kept.answers) == (True, {}, ANSWERS[0])
+    assert shown(kept) == shown(once)
+    assert subject(shaper, public, ANSWERS[0]) is kept
     decided = dict(DECIDED[id(public.granted)])
     again = shaper.outline(question_of(public), decided, public.caller, BUNDLE, TODAY)
-    assert shaper.subject(question_of(public).subject, again, [ANSWERS[0]], TITLES, merged=True) is not first
-    assert subject(shaper, public, ANSWERS[0], merged=False) is not first
-    assert subject(shaper, public, ANSWERS[0], TODAY + timedelta(1)) is not first
     equal = (msgspec.structs.replace(ANSWERS[0][0]),)
-    assert subject(shaper, public, equal) is not first
+    for _ in range(3):
+        assert subject(shaper, full, ANSWERS[0]) is not kept
+        assert (
+            shaper.subject(question_of(public).subject, again, [ANSWERS[0]], TITLES, merged=True) is not kept
+        )
+        assert subject(shaper, public, ANSWERS[0], merged=False) is not kept
+        assert subject(shaper, public, ANSWERS[0], TODAY + timedelta(1)) is not kept
+        assert subject(shaper, public, equal) is not kept
 
 
 def test_what_no_cache_keeps_is_not_kept_here_either() -> None:
     shaper = Shaper(HANDLERS, Alarms())
-    first = subject(shaper, SETTINGS[0], ANSWERS[3])
-    assert not first.kept
-    assert first.answer.rendered is None
-    assert subject(shaper, SETTINGS[0], ANSWERS[3]) is not first
+    made = [subject(shaper, SETTINGS[0], ANSWERS[3]) for _ in range(4)]
+    assert len({id(each) for each in made}) == 4
+    for each in made:
+        assert (each.kept, each.answer.rendered, each.answers) == (False, None, ())
 
 
 @pytest.mark.parametrize("of", SETTINGS)
