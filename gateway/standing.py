@@ -12,6 +12,7 @@ a search, a count or the log; or on what no source left to be kept. A quota chan
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Final, Self
 from weakref import ref
 
@@ -81,10 +82,17 @@ def _divided(part: bytes | int, mark: bytes, number: int) -> Iterator[bytes | in
 
 def unheard_of(receipt: Receipt) -> tuple[Receipt, Position]:
     """A receipt like this one, and its place in the ledger, of which every text is made up."""
+    made_up, time, position = _made_up()
+    return Receipt(made_up, time, receipt.policy_version, receipt.purpose), position
+
+
+@cache
+def _made_up() -> tuple[str, datetime, Position]:
+    """Texts that no source and no client can know: they are drawn once, and never leave the process."""
     days, microseconds = secrets.randbelow(300_000), secrets.randbelow(86_400_000_000)
     time = datetime(1, 1, 1, tzinfo=UTC) + timedelta(days=days, microseconds=microseconds)
     position = Position(10**17 + secrets.randbelow(10**17), secrets.token_hex(32))
-    return msgspec.structs.replace(receipt, id=random_id(), time=time), position
+    return random_id(), time, position
 
 
 def _texts(receipt: Receipt, position: Position) -> tuple[bytes, bytes, bytes, bytes]:
