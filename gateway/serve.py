@@ -36,7 +36,7 @@ _LOG = logging.getLogger("gateway")
 _RESTART_SECONDS: Final = 1.0
 """How long the place of a worker that ended stays empty: one that cannot start must not try all the time."""
 _BACKLOG: Final = 2048
-_COLLECT: Final = (50_000, 10, 20)
+_COLLECT: Final = (10_000, 10, 20)
 """When the garbage collector looks at young, older and old objects; at Python's own (700, 10, 10) it takes a twentieth
 of the time of a request."""
 
