@@ -38,11 +38,11 @@ check: setup
 	$(BIN)/lint-imports
 
 # What runs on the compiled hot path, too: all that passes through it, without what is about files, commands and browsers.
-COMPILED_TESTS := $(wildcard $(patsubst %,tests/test_%.py,answers_that_stand artefacts attacks authenticate bad_input batching \
+COMPILED_TESTS := $(patsubst %,tests/test_%.py,answers_that_stand artefacts attacks authenticate bad_input batching \
   bounds budgets compiled compiler compiler_generated compiler_variables decision decisions differential failing_obligation fast_path \
   faults fetch gateway identity_http kept ledger mapping metrics no_identifiers obligations operation precedence promises \
   protocol quota registers registrations repeats replay resilience second_bundle serve shaper shared_calls \
-  sources_end_to_end standing statistics transport))
+  sources_end_to_end standing statistics transport)
 
 # The browser tests drive Debian's Chromium.
 test: wheel

@@ -151,8 +151,8 @@ class Lookup:
 
     async def _ask(self, take: Take, until: float) -> list[SourceAnswer]:
         """The source's own answers to the asks of one call."""
-        asking = _Asking(self, take, until)
-        found = await self._source.within(until, asking.rows)
+        asking = _Asking(take, until)
+        found = await self._source.within(until, partial(self._rows_of, asking))
         answers = [
             self._answer(ask, rows, found.as_of) for ask, rows in zip(asking.asks, asking.owned, strict=True)
         ]
@@ -161,7 +161,7 @@ class Lookup:
                 self._kept.keep(each.ask, each.key, answer, asking.number)
         return answers
 
-    async def rows_of(self, asking: "_Asking") -> Rows:
+    async def _rows_of(self, asking: "_Asking") -> Rows:
         """What a call that may start now brings; the call is closed, and learns whose each row is."""
         wanted, asking.number = asking.take(), self._kept.number
         asks = [each.ask for each in wanted]
@@ -246,21 +246,16 @@ class Lookup:
 class _Asking:
     """A call from its start on: what it asks for, and the rows of each ask. `number` is of the last change before it."""
 
-    __slots__ = ("_lookup", "asks", "number", "owned", "take", "until", "wanted")
+    __slots__ = ("asks", "number", "owned", "take", "until", "wanted")
 
     wanted: Sequence[Wanted]
     asks: Sequence[Ask]
     owned: Sequence[Sequence[Row]]
     number: int
 
-    def __init__(self, lookup: Lookup, take: Take, until: float) -> None:
-        self._lookup = lookup
+    def __init__(self, take: Take, until: float) -> None:
         self.take = take
         self.until = until
-
-    async def rows(self) -> Rows:
-        """The rows of all that is asked for; raises SourceFaultError, UnpaidError."""
-        return await self._lookup.rows_of(self)
 
 
 def _picked(names: Sequence[str]) -> Callable[[Ground], tuple[str | None, ...]] | None:

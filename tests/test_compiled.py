@@ -1,9 +1,11 @@
 """The hot path is the same Python in both of its forms: as source, and as the machine code that the wheel carries."""
 
+import ast
 import inspect
 import os
 import tomllib
 import traceback
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -23,6 +25,36 @@ def test_a_module_runs_in_the_form_that_is_tested(path: str) -> None:
     module = import_module(path.removesuffix(".py").replace("/", "."))
     # Machine code that an earlier build left beside the source would run in its place.
     assert Path(str(module.__file__)).suffix == (".so" if COMPILED else ".py")
+
+
+def _of_itself(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
+    """The nodes of a function without those of functions in it."""
+    waiting = list(ast.iter_child_nodes(function))
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+
+
+@pytest.mark.parametrize("path", HOOK["compiled"])
+def test_no_compiled_coroutine_holds_a_function_of_its_own(path: str) -> None:
+    # Cython keeps the locals of a coroutine or a generator in one object, which a function in it holds too: kept in a
+    # local, the two would hold each other, and all that the call has seen, until the garbage collector comes.
+    holding = []
+    for function in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            nodes = [*_of_itself(function)]
+            if isinstance(function, ast.AsyncFunctionDef) or any(
+                isinstance(node, ast.Yield | ast.YieldFrom) for node in nodes
+            ):
+                holding += [
+                    f"{function.name}, line {node.lineno}"
+                    for node in nodes
+                    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                    or (isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Lambda))
+                ]
+    assert holding == []
 
 
 def test_an_error_names_the_line_of_the_source() -> None:

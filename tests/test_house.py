@@ -4,7 +4,6 @@ import ast
 import re
 import socket
 import tomllib
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -73,44 +72,6 @@ def test_every_module_is_importable_and_says_what_it_is(path: Path) -> None:
     module = import_module(name)
     if path.read_text("utf-8").strip():
         assert module.__doc__, name
-
-
-COMPILED = [
-    ROOT / name
-    for name in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"][
-        "targets"
-    ]["wheel"]["hooks"]["custom"]["compiled"]
-]
-
-
-def _of_itself(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
-    """The nodes of a function without those of functions in it."""
-    waiting = list(ast.iter_child_nodes(function))
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            waiting += ast.iter_child_nodes(node)
-
-
-@pytest.mark.parametrize("path", COMPILED, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_compiled_coroutine_holds_a_function_of_its_own(path: Path) -> None:
-    # Cython keeps the locals of a coroutine or a generator in one object, which a function in it holds too: kept in a
-    # local, the two would hold each other, and all that the call has seen, until the garbage collector comes.
-    holding = []
-    for function in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            nodes = [*_of_itself(function)]
-            if isinstance(function, ast.AsyncFunctionDef) or any(
-                isinstance(node, ast.Yield | ast.YieldFrom) for node in nodes
-            ):
-                holding += [
-                    f"{function.name}, line {node.lineno}"
-                    for node in nodes
-                    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-                    or (isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Lambda))
-                ]
-    assert holding == []
 
 
 def test_the_lock_file_holds_hashes_and_no_addresses() -> None:
